@@ -1,0 +1,50 @@
+"""Version-gated runtime patches for vLLM on Ascend NPUs: the public names, each loaded when it is first used.
+
+Nothing is imported here, because every interpreter of an environment with the toolkit passes through this file.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ascend_patches._version import __version__ as __version__
+    from ascend_patches.api import apply_patches, revert_patches, status
+    from ascend_patches.errors import AscendPatchesError, SettingsError, StrictModeError
+    from ascend_patches.gates import absent, always, installed, torch_npu_has, version_in, vllm_version_is
+    from ascend_patches.registry import Option, Patch, Rewrite, Variant
+
+__all__ = [
+    "apply_patches",
+    "revert_patches",
+    "status",
+    "Patch",
+    "Variant",
+    "Rewrite",
+    "Option",
+    "vllm_version_is",
+    "version_in",
+    "installed",
+    "absent",
+    "torch_npu_has",
+    "always",
+    "AscendPatchesError",
+    "SettingsError",
+    "StrictModeError",
+]
+
+_HOMES = {
+    "_version": ("__version__",),
+    "api": ("apply_patches", "revert_patches", "status"),
+    "registry": ("Patch", "Variant", "Rewrite", "Option"),
+    "gates": ("vllm_version_is", "version_in", "installed", "absent", "torch_npu_has", "always"),
+    "errors": ("AscendPatchesError", "SettingsError", "StrictModeError"),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            value = getattr(import_module(f"ascend_patches.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'ascend_patches' has no attribute {name!r}")

@@ -1,0 +1,480 @@
+"""Activation: the state machine that ties settings, gates, fingerprints and targets together in one process.
+
+All global state is in one object, ``toolkit``. Its lock is never held while a module that somebody else may be
+importing is imported: declarations are loaded before it is taken, and under it there is only our own bookkeeping.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from threading import RLock
+from types import ModuleType
+from typing import Any, Literal
+
+from ascend_patches import decision, distributions, fingerprints, registry, settings, targets
+from ascend_patches.decision import Decision, Finding
+from ascend_patches.environment import Environment, here
+from ascend_patches.errors import AscendPatchesError, LockError, SettingsError, StrictModeError, TargetError
+from ascend_patches.finder import Finder, finder, say
+from ascend_patches.lock import Lock
+from ascend_patches.registry import Patch, Registry, Rewrite, Variant
+from ascend_patches.settings import Choice, Settings
+from ascend_patches.targets import Site
+
+State = Literal["waiting", "applied", "skipped", "failed", "reverted"]
+
+
+@dataclass
+class TargetStatus:
+    """What became of one target, and why."""
+
+    state: State
+    reason: str
+
+
+@dataclass
+class PatchStatus:
+    """What became of one patch in this process, and why."""
+
+    patch: Patch
+    choice: Choice
+    state: State = "waiting"
+    reason: str = ""
+    variant: Variant | None = None
+    decision: Decision | None = None
+    targets: dict[str, TargetStatus] = field(default_factory=dict)
+    sites: dict[str, Site] = field(default_factory=dict)
+    superseded: list[Site] = field(default_factory=list)
+    originals: dict[str, Finding] = field(default_factory=dict)
+    looked_at: dict[str, tuple[Any, Finding]] = field(default_factory=dict)
+    out_of_reach: list[str] = field(default_factory=list)
+
+    @property
+    def open(self) -> bool:
+        """Whether an import may still change its state."""
+        return self.state in ("waiting", "applied")
+
+    @property
+    def unfit(self) -> bool:
+        """Whether it is on and yet something keeps it from being applied: what strict mode does not accept."""
+        changed = self.decision is not None and self.decision.kind == "changed"
+        return self.state == "failed" or (self.state == "skipped" and changed)
+
+    def settle(self, state: State, reason: str) -> None:
+        """Give the patch and all its targets one state."""
+        self.state, self.reason = state, reason
+        self.targets = {target: TargetStatus(state, reason) for target in self.targets}
+
+    def show_progress(self, variant: Variant) -> None:
+        """The state of a patch of which everything that could be replaced has been."""
+        why = self.decision.reason if self.decision is not None else ""
+        outstanding: list[str] = []
+        for rewrite in variant.rewrites:
+            if rewrite.target in self.sites:
+                self.targets[rewrite.target] = TargetStatus("applied", "replaced and read back")
+            else:
+                self.targets[rewrite.target] = TargetStatus("waiting", f"{rewrite.module} is not imported yet")
+                outstanding.append(rewrite.module)
+        if outstanding:
+            modules = ", ".join(dict.fromkeys(outstanding))
+            count = f"{len(self.sites)} of {len(variant.rewrites)} targets replaced"
+            self.state, self.reason = "waiting", f"{count}, waiting for the import of {modules}; {why}"
+        else:
+            held = [f"existing objects keep the old code: {holder}" for holder in self.out_of_reach]
+            self.state, self.reason = "applied", "; ".join([why, *held])
+
+    def forget(self, module: str) -> None:
+        """A module was executed (again): what is known of its targets is of code that is gone."""
+        for target in [target for target in self.sites if target.partition(":")[0] == module]:
+            site = self.sites.pop(target)
+            if site.in_place():  # on a class that existing objects still have
+                self.superseded.append(site)
+        for target in [target for target in self.originals if target.partition(":")[0] == module]:
+            del self.originals[target]
+
+
+class Toolkit:
+    """One process's patches: which are known, what was decided about them, what was replaced."""
+
+    def __init__(self, finder: Finder = finder, where: Environment = here) -> None:
+        self.finder = finder
+        self.where = where
+        self.lock = RLock()
+        self.activated_by: str | None = None
+        self.settings = Settings()
+        self.registry = Registry()
+        self.code_lock = Lock({})
+        self.patches: dict[str, PatchStatus] = {}
+        self.executed: dict[str, ModuleType] = {}
+        self.problems: list[str] = []
+        self.fatal: str | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.activated_by is not None
+
+    def activate(
+        self,
+        how: str,
+        *,
+        config: str | os.PathLike[str] | None = None,
+        known: Registry | None = None,
+        code_lock: Lock | None = None,
+    ) -> None:
+        """Read the settings, decide, apply what is imported, watch for the rest. A second call changes nothing."""
+        if not self.active:
+            known = known if known is not None else registry.known()
+            with self.lock:
+                first = not self.active
+                if first:
+                    self.activated_by = how
+                    self._begin(known, config, code_lock)
+            if first:
+                self._advance(list(self.patches.values()))
+        elif config is not None and settings.find_file(config) != self.settings.file:
+            raise AscendPatchesError(
+                f"already active in this process, by {self.activated_by}, with the settings of "
+                f"{self.settings.file or 'no file'}; they cannot be exchanged for {os.fspath(config)} any more"
+            )
+        if self.fatal is not None:
+            raise StrictModeError(self.fatal)
+
+    def apply(self) -> None:
+        """Apply everything that is on and can be applied now, what was reverted included."""
+        with self.lock:
+            for status in self.patches.values():
+                if status.state == "reverted":
+                    status.settle("waiting", "to be applied again")
+        self._advance(list(self.patches.values()))
+
+    def revert(self, names: Iterable[str] = ()) -> None:
+        """Undo the named patches, or all of them, as far as what is in place is still ours."""
+        with self.lock:
+            wanted = list(names) or list(self.patches)
+            for name in wanted:
+                if name not in self.patches:
+                    raise AscendPatchesError(f"there is no patch {name!r}; known: {', '.join(self.patches) or 'none'}")
+            for name in wanted:
+                if self.patches[name].open:
+                    self._revert(self.patches[name])
+            self._report()
+
+    def identity(self) -> str:
+        """A digest of what is applied in this process: patches, variants, options and the code put in place."""
+        parts = []
+        for name, status in sorted(self.patches.items()):
+            if status.sites:
+                variant = status.variant.name if status.variant is not None else ""
+                code = [f"{target}={_code_identity(site.after)}" for target, site in sorted(status.sites.items())]
+                parts.append(repr((name, variant, sorted(status.choice.options.items()), code)))
+        return sha256("\n".join(parts).encode()).hexdigest()[:16] if parts else "none"
+
+    @contextmanager
+    def out_of_the_way(self) -> Iterator[None]:
+        """Around what runs inside somebody else's import: an error of ours is no reason for that import to fail."""
+        try:
+            yield
+        except StrictModeError:
+            raise
+        except Exception as error:
+            what = f"stopped by an error of its own: {_described(error)}"
+            if self.settings.mode == "strict" or os.environ.get("ASCEND_PATCHES", "").strip().lower() == "strict":
+                self.fatal = f"strict mode: {what}"
+                raise StrictModeError(self.fatal) from error
+            self.complain(what)
+
+    def complain(self, problem: str) -> None:
+        """Say a problem of ours on stderr, once in a process, and keep it for the report."""
+        if problem in self.problems:
+            return
+        self.problems.append(problem)
+        say(problem)
+        if os.environ.get("ASCEND_PATCHES_DEBUG") and sys.exc_info()[0] is not None:
+            say(traceback.format_exc())
+
+    def _begin(self, known: Registry, config: str | os.PathLike[str] | None, code_lock: Lock | None) -> None:
+        self.registry = known
+        if os.environ.get("ASCEND_PATCHES", "").strip().lower() == "off":
+            self.settings = Settings(mode="off")
+            return
+        try:
+            self.settings = settings.load(known.patches, config)
+            if self.settings.mode == "off":
+                return
+            self.code_lock = code_lock if code_lock is not None else Lock.read()
+            choices = {name: self.settings.choice(patch, self.where) for name, patch in known.patches.items()}
+        except (SettingsError, LockError) as error:
+            self._refuse_settings(error, config)
+            return
+        for problem in known.problems:
+            self.complain(problem)
+        for name, patch in known.patches.items():
+            status = self.patches[name] = PatchStatus(patch, choices[name])
+            if not status.choice.enabled:
+                status.settle("skipped", status.choice.reason)
+            else:
+                for module in patch.modules:
+                    self.finder.after[module] = self._imported
+        if self.settings.mode == "strict":
+            self._check_ahead()
+        self.finder.install()
+        # A forked child gets a toolkit that nobody is in the middle of changing, and leaves a report of its own.
+        os.register_at_fork(
+            before=self.lock.acquire, after_in_parent=self.lock.release, after_in_child=self._after_fork
+        )
+
+    def _refuse_settings(self, error: AscendPatchesError, config: str | os.PathLike[str] | None) -> None:
+        """Nothing is on by settings that cannot be used; in strict mode nothing starts with them either."""
+        strict = getattr(error, "strict", False) or os.environ.get("ASCEND_PATCHES", "").strip().lower() == "strict"
+        self.settings = Settings(mode="strict" if strict else "on", file=settings.find_file(config))
+        for name, patch in self.registry.patches.items():
+            choice = Choice(False, "switched off because the settings cannot be used", {}, "skip")
+            self.patches[name] = PatchStatus(patch, choice, "skipped", choice.reason)
+        if strict:
+            self.fatal = f"strict mode: {error}"
+            self.problems.append(self.fatal)
+        else:
+            self.complain(f"{error}\nno patch is on")
+
+    def _check_ahead(self) -> None:
+        """Find out from the sources, before anything is imported, what strict mode could not accept."""
+        complaints = list(self.registry.problems)
+        for name, status in self.patches.items():
+            if status.open:
+                foreseen = foresee(status.patch, status.choice, self.where, self.code_lock)
+                if foreseen.verdict == "fail" or foreseen.kind == "changed":
+                    complaints.append(f"{name}: {foreseen.reason}")
+        if complaints:
+            self.fatal = "strict mode: " + "; ".join(complaints)
+
+    def _imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
+        """A watched module has just been executed; ``module`` is what stands under its name now."""
+        with self.out_of_the_way():
+            with self.lock:
+                self.executed[name] = module
+                concerned = [status for status in self.patches.values() if name in status.patch.modules]
+                for status in concerned:
+                    status.forget(name)
+            self._advance(concerned, name, already_there)
+
+    def _advance(
+        self,
+        statuses: list[PatchStatus],
+        just_executed: str = "",
+        already_there: frozenset[str] = frozenset(),
+    ) -> None:
+        """Decide about patches by what is imported now, and apply as much as can be applied.
+
+        Replacements are imported between the two steps, where the lock is not held: what they import may be waiting,
+        in another thread, for the lock.
+        """
+        with self.lock:
+            for status in filter(_is_open, statuses):
+                status.decision = self._decide(status)
+            variants = [status.decision.variant for status in filter(_is_open, statuses) if status.decision is not None]
+        for variant in variants:
+            if variant is not None:
+                _import_replacements(variant)
+        with self.lock:
+            for status in filter(_is_open, statuses):
+                try:
+                    self._act(status, just_executed, already_there)
+                except Exception as error:
+                    self._fail(status, str(error) if isinstance(error, TargetError) else _described(error))
+            self._report()
+        if self.settings.mode == "strict":
+            unfit = [f"{status.patch.name}: {status.reason}" for status in statuses if status.unfit]
+            if unfit:
+                raise StrictModeError("strict mode: " + "; ".join(unfit))
+
+    def _decide(self, status: PatchStatus) -> Decision:
+        try:
+            return decision.decide(
+                status.patch,
+                self.where,
+                lambda target: self._look(status, target),
+                self.code_lock,
+                status.choice.unknown,
+                distributions.has_module,
+            )
+        except Exception as error:
+            return Decision("fail", None, _described(error))
+
+    def _act(self, status: PatchStatus, just_executed: str, already_there: frozenset[str]) -> None:
+        decided = status.decision = self._decide(status)
+        variant = decided.variant
+        if decided.verdict == "apply" and variant is not None:
+            self._apply(status, variant, just_executed, already_there)
+            return
+        if decided.verdict == "fail":
+            self._fail(status, decided.reason)
+            return
+        reason = "; ".join([decided.reason, *self._withdraw(status)])
+        status.variant = variant
+        status.targets = dict.fromkeys(variant.targets if variant is not None else (), TargetStatus("waiting", ""))
+        status.settle("waiting" if decided.verdict == "wait" else "skipped", reason)
+        if decided.kind == "changed":
+            self.complain(f"{status.patch.name} is skipped: {reason}")
+
+    def _apply(self, status: PatchStatus, variant: Variant, just_executed: str, already_there: frozenset[str]) -> None:
+        if status.sites and status.variant is not variant:
+            raise TargetError(
+                f"variant {variant.name} fits now, but {status.variant and status.variant.name} is applied"
+            )
+        if not status.sites and status.patch.configure is not None:
+            status.patch.configure(status.choice.options)
+        status.variant = variant
+        due = [
+            rewrite
+            for rewrite in variant.rewrites
+            if rewrite.target not in status.sites and self._look(status, rewrite.target).kind != "pending"
+        ]
+        status.originals.update((rewrite.target, self._look(status, rewrite.target)) for rewrite in due)
+        for rewrite in due:
+            # Else it would itself be one who still holds the original.
+            status.looked_at.pop(rewrite.target, None)
+        done = _replace(due)
+        status.sites.update((site.target, site) for site in done)
+        # Nobody but what it imported itself can have taken a name from a module that has only just been executed.
+        fresh = [site for site in done if site.target.partition(":")[0] == just_executed]
+        late = [site for site in done if site not in fresh]
+        targets.rebind(fresh, already_there)
+        targets.rebind(late)
+        status.out_of_reach += targets.out_of_reach(late)
+        status.show_progress(variant)
+
+    def _withdraw(self, status: PatchStatus) -> list[str]:
+        """Undo what of a patch is in place and still ours; says where it is not ours any more."""
+        sites = [*status.superseded, *status.sites.values()]
+        foreign = _foreign(sites)
+        undone = [site for site in sites if site.in_place()]
+        for site in reversed(undone):
+            targets.undo(site)
+        targets.rebind(site.reversed() for site in undone)
+        status.superseded.clear()
+        status.sites.clear()
+        status.originals.clear()
+        status.out_of_reach.clear()
+        return [f"could not be undone: {owner}" for owner in foreign]
+
+    def _fail(self, status: PatchStatus, reason: str) -> None:
+        reason = "; ".join([reason, *self._withdraw(status)])
+        status.settle("failed", reason)
+        self.complain(f"{status.patch.name} failed and is not applied: {reason}")
+
+    def _revert(self, status: PatchStatus) -> None:
+        sites = [*status.superseded, *status.sites.values()]
+        foreign = _foreign(sites)
+        if foreign:
+            # Half a patch is worse than a whole one: nothing is undone.
+            status.reason = f"not reverted, because something was put on top of it: {'; '.join(foreign)}"
+            self.complain(f"{status.patch.name} is {status.reason}")
+            return
+        self._withdraw(status)
+        held = targets.out_of_reach([site.reversed() for site in sites])
+        status.settle("reverted", "; ".join(["undone on request", *held]))
+
+    def _look(self, status: PatchStatus, target: str) -> Finding:
+        """The code of a target as upstream has it in this process, as far as it is imported."""
+        if target in status.originals:
+            return status.originals[target]
+        name = target.partition(":")[0]
+        module = sys.modules.get(name)
+        being_executed = getattr(getattr(module, "__spec__", None), "_initializing", False)
+        if module is None or (being_executed and self.executed.get(name) is not module):
+            return Finding("pending")
+        try:
+            found = targets.find(target, module)
+        except TargetError as error:
+            return Finding("absent", str(error))
+        known = status.looked_at.get(target)
+        if known is None or known[0] is not found.value:
+            fingerprint = fingerprints.of_function(found.value)
+            finding = Finding("code", fingerprint) if fingerprint else Finding("no source", "no source available")
+            known = status.looked_at[target] = (found.value, finding)
+        return known[1]
+
+    def _report(self) -> None:
+        folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
+        if folder:
+            from ascend_patches import report
+
+            try:
+                report.write(folder, report.status(self))
+            except OSError as error:
+                self.complain(f"no report left in {folder}: {error.strerror or error}")
+            except Exception as error:
+                self.complain(f"no report left in {folder}: {_described(error)}")
+
+    def _after_fork(self) -> None:
+        self.lock.release()
+        self._report()
+
+
+def foresee(patch: Patch, choice: Choice, where: Environment, code_lock: Lock) -> Decision:
+    """What would be decided about a patch by the sources on disk, nothing being imported."""
+
+    def look(target: str) -> Finding:
+        module, _, path = target.partition(":")
+        file = fingerprints.source_file(module)
+        if file is None:
+            kind = "no source" if distributions.has_module(module) else "absent"
+            return Finding(kind, f"{target}: no source of {module} to be found")  # type: ignore[arg-type]
+        fingerprint = fingerprints.of_source(fingerprints.read_source(file), path)
+        return Finding("code", fingerprint) if fingerprint else Finding("absent", f"{target}: not defined in {file}")
+
+    return decision.decide(patch, where, look, code_lock, choice.unknown, distributions.has_module)
+
+
+def _foreign(sites: Iterable[Site]) -> list[str]:
+    return [f"{site.target} now belongs to {site.owner_now()}" for site in sites if not site.in_place()]
+
+
+def _is_open(status: PatchStatus) -> bool:
+    return status.open
+
+
+def _import_replacements(variant: Variant) -> None:
+    for rewrite in variant.rewrites:
+        if rewrite.module in sys.modules:
+            with suppress(Exception):  # it will say so again when it is used
+                rewrite.replacement()
+
+
+def _replace(due: list[Rewrite]) -> list[Site]:
+    """Replace all that is due, or nothing."""
+    found = [targets.find(rewrite.target, sys.modules[rewrite.module]) for rewrite in due]
+    values = [targets.prepare(rewrite, there) for rewrite, there in zip(due, found, strict=True)]
+    done: list[Site] = []
+    try:
+        for rewrite, there, value in zip(due, found, values, strict=True):
+            done.append(targets.install(rewrite, there, value))
+    except BaseException:
+        for site in reversed(done):
+            targets.undo(site)
+        raise
+    return done
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _code_identity(value: Any) -> str:
+    function = fingerprints.plain_function(value)
+    return (fingerprints.of_function(function) if function is not None else None) or repr(type(value))
+
+
+toolkit = Toolkit()
+
+
+def activate(how: str) -> None:
+    """Activate this process's toolkit; the way in for the start hook and the vLLM plugin."""
+    with toolkit.out_of_the_way():
+        toolkit.activate(how)

@@ -1,0 +1,128 @@
+"""doctor: is activation in place, does it reach every process, and is what it reads in order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ascend_patches import console, distributions, registry, report, settings, start_hook
+from ascend_patches.activation import Toolkit
+from ascend_patches.environment import here
+from ascend_patches.errors import AscendPatchesError, InstallError
+from ascend_patches.lock import Lock
+
+
+class Finding(NamedTuple):
+    """One thing looked at: whether it is in order, and what was seen."""
+
+    level: str
+    subject: str
+    what: str
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    findings = [
+        *_versions(),
+        *_start_hooks(),
+        *_vllm_plugin(),
+        *_settings(arguments.config),
+        *_report_directory(),
+    ]
+    if arguments.json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        print(console.table(["", "subject", "finding"], findings))
+    return 1 if any(finding.level == "problem" for finding in findings) else 0
+
+
+def _versions() -> Iterator[Finding]:
+    toolkit = Toolkit()
+    toolkit.registry = registry.known()
+    for name, found in report.versions(toolkit).items():
+        level = "ok" if found["version"] else "problem"
+        yield Finding(level, "version", f"{name} {found['version'] or 'unknown'}, from {found['source']}")
+    if here.installed("vllm") is None:
+        yield Finding("note", "version", "vllm is not installed in this environment")
+    if os.environ.get("VLLM_VERSION"):
+        override = os.environ["VLLM_VERSION"]
+        yield Finding("note", "version", f"VLLM_VERSION={override} overrides the version that gates see")
+    for problem in toolkit.registry.problems:
+        yield Finding("problem", "patches", problem)
+
+
+def _start_hooks() -> Iterator[Finding]:
+    mode = os.environ.get("ASCEND_PATCHES", "").strip().lower()
+    if mode == "off":
+        yield Finding("note", "start", "ASCEND_PATCHES=off: nothing starts the toolkit")
+    try:
+        present = start_hook.installed_pth()
+    except InstallError as error:
+        yield Finding("problem", "start", str(error))
+        present = None
+    wanted = start_hook.pth_text(registry.known().roots())
+    if present is not None and present != wanted:
+        yield Finding("problem", "start", f"{start_hook.pth_path()} is of another version; run: ascend-patches install")
+    on_path = start_hook.sitecustomize_folder() in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    how = start_hook.started_in_child()
+    if how is not None:
+        yield Finding("ok", "start", f"a fresh {sys.executable} starts the toolkit, by {how}")
+    elif mode != "off" and (present is not None or on_path):
+        yield Finding("problem", "start", f"a fresh {sys.executable} does not start the toolkit, although it should")
+    else:
+        yield Finding("note", "start", "no start hook; vLLM's plugin or apply_patches() has to activate")
+    if on_path and present is None:
+        yield Finding("note", "start", "only PYTHONPATH starts it: Ray workers do not get that, and -I and -E drop it")
+    if how is not None and start_hook.started_in_child(generations=2) is None:
+        yield Finding("problem", "start", "the children of a fresh Python do not start the toolkit")
+    yield Finding("ok", "start", f"sitecustomize that runs: {_sitecustomize_in_child() or 'none'}")
+
+
+def _sitecustomize_in_child() -> str:
+    code = "import sys; m = sys.modules.get('sitecustomize'); print(getattr(m, '__file__', '') or '')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=os.sep, capture_output=True, text=True, timeout=60)
+    return result.stdout.strip()
+
+
+def _vllm_plugin() -> Iterator[Finding]:
+    names = [name for _, name, value in distributions.entry_points("vllm.general_plugins") if "ascend_patches" in value]
+    if not names:
+        yield Finding("note", "plugin", "vLLM does not see our plugin: the package is not installed, only on the path")
+        return
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is None:
+        yield Finding("ok", "plugin", "vLLM loads our plugin in every process")
+    elif names[0] in allowed.split(","):
+        yield Finding("ok", "plugin", f"VLLM_PLUGINS={allowed} names our plugin; it filters platforms as well")
+    else:
+        yield Finding("problem", "plugin", f"VLLM_PLUGINS={allowed} keeps our plugin {names[0]!r} from being loaded")
+
+
+def _settings(config: str | None) -> Iterator[Finding]:
+    try:
+        Lock.read()
+        known = registry.known()
+        chosen = settings.load(known.patches, config)
+        on = [name for name, patch in known.patches.items() if chosen.choice(patch, here).enabled]
+    except AscendPatchesError as error:
+        for line in str(error).splitlines():
+            yield Finding("problem", "settings", line)
+        return
+    yield Finding(
+        "ok", "settings", f"mode {chosen.mode}, from {chosen.file or 'the declared defaults (no file found)'}"
+    )
+    yield Finding(
+        "ok", "settings", f"{len(on)} of {len(known.patches)} patches are on: {', '.join(sorted(on)) or 'none'}"
+    )
+
+
+def _report_directory() -> Iterator[Finding]:
+    folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
+    if folder:
+        usable = os.access(folder if os.path.isdir(folder) else os.path.dirname(os.path.abspath(folder)), os.W_OK)
+        level, word = ("ok", "can") if usable else ("problem", "cannot")
+        yield Finding(level, "reports", f"ASCEND_PATCHES_REPORT_DIR={folder} {word} be written by this user")

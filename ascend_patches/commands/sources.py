@@ -1,0 +1,103 @@
+"""init, diff, fingerprint: files to start from, and code to look at."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import inspect
+import os
+import sys
+import textwrap
+
+from ascend_patches import fingerprints, registry, settings, template
+from ascend_patches.activation import foresee
+from ascend_patches.environment import here
+from ascend_patches.errors import AscendPatchesError
+from ascend_patches.lock import Lock
+from ascend_patches.registry import Patch, Rewrite, Variant
+
+
+def init(arguments: argparse.Namespace) -> int:
+    text = template.settings_file(registry.known().patches.values())
+    if arguments.file == "-":
+        sys.stdout.write(text)
+        return 0
+    try:
+        with open(arguments.file, "w" if arguments.force else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise AscendPatchesError(f"{arguments.file} is there already; it is left alone (--force overwrites)") from None
+    except OSError as error:
+        raise AscendPatchesError(f"{arguments.file}: cannot be written: {error.strerror or error}") from None
+    print(f"{arguments.file} written; use it with ASCEND_PATCHES_CONFIG={os.path.abspath(arguments.file)}")
+    print(f"or put it where this environment looks: {settings.environment_wide()}")
+    return 0
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    known = registry.known()
+    patch = known.patches.get(arguments.name)
+    if patch is None:
+        raise AscendPatchesError(f"there is no patch {arguments.name!r}; known are: {', '.join(sorted(known.patches))}")
+    variant = _chosen(patch, arguments, known)
+    for rewrite in variant.rewrites:
+        ours = "advice around" if rewrite.around is not None else patch.name
+        upstream, where = _upstream_text(rewrite)
+        lines = difflib.unified_diff(
+            upstream.splitlines(),
+            _replacement_text(rewrite).splitlines(),
+            f"upstream {rewrite.target} ({where})",
+            f"{ours} {rewrite.target} (variant {variant.name})",
+            lineterm="",
+            n=1000,
+        )
+        print("\n".join(lines))
+    return 0
+
+
+def fingerprint(arguments: argparse.Namespace) -> int:
+    module, _, path = arguments.target.partition(":")
+    if not path:
+        raise AscendPatchesError(f"{arguments.target!r} is not of the form package.module:Class.attribute")
+    file, source = _source_of(module)
+    found = fingerprints.of_source(source, path)
+    if found is None:
+        raise AscendPatchesError(f"{file}: does not define {path} once and in one way")
+    print(found)
+    return 0
+
+
+def _chosen(patch: Patch, arguments: argparse.Namespace, known: registry.Registry) -> Variant:
+    if arguments.variant is not None:
+        for variant in patch.variants:
+            if variant.name == arguments.variant:
+                return variant
+        names = ", ".join(variant.name for variant in patch.variants)
+        raise AscendPatchesError(f"{patch.name} has no variant {arguments.variant!r}; it has: {names}")
+    choice = settings.load(known.patches, arguments.config).choice(patch, here)
+    foreseen = foresee(patch, choice, here, Lock.read())
+    if foreseen.variant is None:
+        raise AscendPatchesError(f"no variant of {patch.name} fits here: {foreseen.reason}; name one with --variant")
+    return foreseen.variant
+
+
+def _upstream_text(rewrite: Rewrite) -> tuple[str, str]:
+    file, source = _source_of(rewrite.module)
+    node = fingerprints.node_in_source(source, rewrite.path)
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return "", f"not defined in {file}"
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    text = "\n".join(source.split("\n")[first - 1 : node.end_lineno])
+    return textwrap.dedent(text), f"{file}:{first}, fingerprint {fingerprints.of_node(node)}"
+
+
+def _replacement_text(rewrite: Rewrite) -> str:
+    return textwrap.dedent(inspect.getsource(rewrite.replacement()))
+
+
+def _source_of(module: str) -> tuple[str, str]:
+    file = fingerprints.source_file(module)
+    if file is None:
+        raise AscendPatchesError(f"the source of {module} is not to be found here")
+    return file, fingerprints.read_source(file)

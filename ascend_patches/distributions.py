@@ -1,0 +1,195 @@
+"""What is installed, read from the metadata on disk: nothing is imported, and nothing heavy to read it with."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+
+class Distribution(NamedTuple):
+    """One ``*.dist-info`` or ``*.egg-info`` on the path."""
+
+    name: str
+    version: str | None
+    metadata_path: str
+
+    def read(self, file: str) -> str:
+        """One of its metadata files, or nothing where it has none."""
+        try:
+            with open(os.path.join(self.metadata_path, file), encoding="utf-8", errors="replace") as stream:
+                return stream.read()
+        except OSError:
+            return ""
+
+
+class Provider(NamedTuple):
+    """Who provides an import package, where it lies, and which version that is."""
+
+    version: str | None
+    source: str
+    location: str
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distributions(folder: str) -> Iterator[Distribution]:
+    """The distributions whose metadata lies in one folder of the path."""
+    try:
+        entries = os.listdir(folder or os.curdir)
+    except OSError:
+        return
+    for entry in sorted(entries):
+        stem, extension = os.path.splitext(entry)
+        if extension in (".dist-info", ".egg-info"):
+            path = os.path.join(folder, entry)
+            # dist-info is NAME-VERSION; egg-info is NAME, NAME-VERSION or NAME-VERSION-pyX.Y, and may be a plain file
+            name, _, rest = stem.partition("-")
+            yield Distribution(normalised(name), rest.split("-py")[0] or None, path)
+
+
+def on_path() -> Iterator[Distribution]:
+    """Every distribution on ``sys.path``, in the order in which Python would meet them."""
+    for folder in dict.fromkeys(sys.path):
+        yield from distributions(folder)
+
+
+def find(name: str) -> Distribution | None:
+    """The first distribution of that name on the path, with its version as its metadata states it."""
+    wanted = normalised(name)
+    for distribution in on_path():
+        if distribution.name == wanted:
+            return distribution._replace(version=_stated_version(distribution))
+    return None
+
+
+def locate(package: str) -> str | None:
+    """The folder (or file) an import package would be loaded from, without importing it."""
+    loaded = sys.modules.get(package)
+    spec: Any = getattr(loaded, "__spec__", None)
+    if spec is None:
+        for finder in sys.meta_path:
+            find_spec = getattr(finder, "find_spec", None)
+            spec = find_spec(package, None, None) if find_spec is not None else None
+            if spec is not None:
+                break
+    if spec is None:
+        return None
+    folders = list(spec.submodule_search_locations or ())
+    return str(folders[0]) if folders else spec.origin and str(spec.origin)
+
+
+def has_module(name: str) -> bool:
+    """Whether a module could be imported, as far as the disk tells; nothing is imported to find out."""
+    top, *rest = name.split(".")
+    location = locate(top)
+    if location is None:
+        return False
+    if not rest or not os.path.isdir(location):  # from an archive, say: only an import would tell
+        return not rest or not os.path.isfile(location) or not location.endswith(".py")
+    folder, last = os.path.join(location, *rest[:-1]), rest[-1]
+    try:
+        entries = os.listdir(folder)
+    except OSError:
+        return False
+    return any(entry == last or entry.startswith(f"{last}.") for entry in entries)
+
+
+def provider(package: str) -> Provider | None:
+    """Whichever distribution provides an import package, or the source tree it lies in; None when it is not there.
+
+    Looked for where the package lies, so that of two installed vLLMs the one that would be imported is meant.
+    """
+    location = locate(package)
+    if location is None:
+        return None
+    root = os.path.dirname(os.path.abspath(location))
+    for distribution in sorted(distributions(root), key=lambda found: _likelihood(found, package)):
+        if _provides(distribution, package):
+            return Provider(_stated_version(distribution), os.path.basename(distribution.metadata_path), location)
+    for distribution in on_path():
+        if _is_editable_install_of(distribution, root):
+            source = f"{os.path.basename(distribution.metadata_path)} (editable)"
+            return Provider(_stated_version(distribution), source, location)
+    for path in (os.path.join(root, "PKG-INFO"), os.path.join(location, "_version.py")):
+        version = _version_in_file(path)
+        if version is not None:
+            return Provider(version, path, location)
+    return Provider(None, f"{location} (no metadata beside it)", location)
+
+
+def entry_points(group: str) -> Iterator[tuple[str, str, str]]:
+    """``(distribution, name, value)`` of every entry point of a group; the first distribution of a name counts."""
+    seen: set[str] = set()
+    for distribution in on_path():
+        if distribution.name in seen:
+            continue
+        seen.add(distribution.name)
+        inside = False
+        for line in map(str.strip, distribution.read("entry_points.txt").splitlines()):
+            if line.startswith("["):
+                inside = line == f"[{group}]"
+            elif inside and "=" in line and not line.startswith(("#", ";")):
+                name, _, value = line.partition("=")
+                yield distribution.name, name.strip(), value.strip()
+
+
+def _likelihood(distribution: Distribution, package: str) -> tuple[bool, bool, str]:
+    name = normalised(package)
+    return distribution.name != name, not distribution.name.startswith(name), distribution.name
+
+
+def _provides(distribution: Distribution, package: str) -> bool:
+    record = distribution.read("RECORD") or distribution.read("SOURCES.txt") or distribution.read("installed-files.txt")
+    if record:
+        return re.search(rf"^(?:.*/)?{re.escape(package)}(?:/__init__)?\.py\b", record, re.MULTILINE) is not None
+    top_level = distribution.read("top_level.txt").split()
+    return package in top_level if top_level else distribution.name == normalised(package)
+
+
+def _is_editable_install_of(distribution: Distribution, root: str) -> bool:
+    text = distribution.read("direct_url.json")
+    if '"editable"' not in text:
+        return False
+    import json
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        record = json.loads(text)
+        source = unquote(urlsplit(record["url"]).path)
+        editable = bool(record["dir_info"]["editable"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    # In a source tree the package lies at the top or in a folder such as src/.
+    inside = os.path.commonpath([os.path.realpath(source), os.path.realpath(root)]) == os.path.realpath(source)
+    return editable and inside
+
+
+def _stated_version(distribution: Distribution) -> str | None:
+    text = distribution.read("METADATA") or distribution.read("PKG-INFO")
+    if not text:
+        return _version_in_file(distribution.metadata_path) or distribution.version
+    return _version_in_headers(text) or distribution.version
+
+
+def _version_in_headers(text: str) -> str | None:
+    headers, _, _ = text.partition("\n\n")
+    found = re.search(r"^Version:[ \t]*(\S+)[ \t]*$", headers, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _version_in_file(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+    except OSError:
+        return None
+    if not path.endswith(".py"):
+        return _version_in_headers(text)
+    found = re.search(r"^(?:__version__|version)\b[^\n]*=\s*['\"]([^'\"\n]+)['\"]", text, re.MULTILINE)
+    return found[1] if found else None

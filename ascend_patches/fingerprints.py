@@ -1,0 +1,221 @@
+"""Fingerprints: a hash of a function's code as upstream wrote it, the same on every Python and in every formatting.
+
+It is taken of the syntax tree without docstrings, positions and comments, either of a live function or, by name, of
+source text that is never imported; both give the same answer for the same code.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from types import FunctionType
+from typing import Any
+
+from ascend_patches import distributions
+
+_LENGTH = 16
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DOCUMENTED = (*_DEFINITIONS, ast.ClassDef)
+_IGNORED_FIELDS = frozenset({"kind", "type_comment", "type_ignores"})
+
+
+def of_node(node: ast.AST) -> str:
+    """The fingerprint of a syntax tree."""
+    written: list[str] = []
+    _write(node, written.append)
+    return sha256("".join(written).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+
+
+def of_function(function: object) -> str | None:
+    """The fingerprint of a live function, or None where its source is not to be had."""
+    node = node_of_function(function)
+    return of_node(node) if node is not None else None
+
+
+def of_source(source: str, path: str) -> str | None:
+    """The fingerprint of the definition at ``Class.attribute`` in source text, or None where there is none."""
+    node = node_in_source(source, path)
+    return of_node(node) if node is not None else None
+
+
+def plain_function(value: object) -> FunctionType | None:
+    """The function that somebody wrote, below descriptors and decorators that say what they wrap."""
+    seen: set[int] = set()
+    while id(value) not in seen:
+        seen.add(id(value))
+        if isinstance(value, (staticmethod, classmethod)):
+            value = value.__func__
+        elif isinstance(value, property):
+            value = value.fget
+        else:
+            value = getattr(value, "__wrapped__", value)
+    return value if isinstance(value, FunctionType) else None
+
+
+def text_of_function(function: object) -> str | None:
+    """The source lines of a live function, decorators included."""
+    found = _block_of_function(function)
+    return found[0] if found is not None else None
+
+
+def node_of_function(function: object) -> ast.AST | None:
+    """The syntax tree of a live function."""
+    found = _block_of_function(function)
+    return found[1] if found is not None else None
+
+
+def node_in_source(source: str, path: str) -> ast.AST | None:
+    """The one definition of a name in source text; None where it is missing or written in several ways."""
+    *classes, name = path.split(".")
+    body: list[ast.stmt] = _parse(source).body
+    for class_name in classes:
+        found = [node for node in _statements(body) if isinstance(node, ast.ClassDef) and node.name == class_name]
+        if len(found) != 1:
+            return None
+        body = found[0].body
+    definitions = [
+        node
+        for node in _statements(body)
+        if isinstance(node, _DEFINITIONS) and node.name == name and not _is_accessory(node)
+    ]
+    return definitions[0] if len(definitions) == 1 else None
+
+
+def source_file(module: str) -> str | None:
+    """The file a module would be loaded from, found without importing it or any of its parents."""
+    top, *rest = module.split(".")
+    location = distributions.locate(top)
+    if location is None:
+        return None
+    path = os.path.join(location, *rest)
+    candidates = (os.path.join(path, "__init__.py"), f"{path}.py", location if not rest else "")
+    return next(
+        (candidate for candidate in candidates if candidate.endswith(".py") and os.path.isfile(candidate)),
+        None,
+    )
+
+
+def read_source(file: str) -> str:
+    """A source file as Python would decode it."""
+    from importlib.util import decode_source
+
+    with open(file, "rb") as stream:
+        return decode_source(stream.read())
+
+
+def _write(value: Any, out: Callable[[str], None]) -> None:
+    if isinstance(value, ast.AST):
+        out(type(value).__name__)
+        out("(")
+        for name in value._fields:
+            field: Any = getattr(value, name, None)
+            if name == "body" and isinstance(value, _DOCUMENTED) and _has_docstring(field):
+                field = field[1:]
+            # What is absent is not written: later Pythons have fields that earlier ones lack.
+            if field is None or field == [] or name in _IGNORED_FIELDS:
+                continue
+            out(name)
+            out("=")
+            _write(field, out)
+        out(")")
+    elif isinstance(value, list):
+        out("[")
+        for item in value:
+            _write(item, out)
+            out(",")
+        out("]")
+    else:
+        out(repr(value))
+
+
+def _has_docstring(body: Any) -> bool:
+    first = body[0] if body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+
+
+def _parse(source: str) -> ast.Module:
+    with warnings.catch_warnings():
+        # An invalid escape in upstream's code is upstream's to warn about.
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
+
+
+def _block_of_function(function: object) -> tuple[str, ast.AST] | None:
+    plain = plain_function(function)
+    if plain is None:
+        return None
+    source = _source_of_module(plain)
+    if source is None:
+        return None
+    code = plain.__code__
+    lines = source.split("\n")[code.co_firstlineno - 1 :]
+    for block in _blocks(lines):
+        try:
+            body = _parse(f"if True:\n{block}" if block[:1].isspace() else block).body
+        except (SyntaxError, ValueError):
+            continue
+        if isinstance(body[0], ast.If):
+            body = body[0].body
+        node = body[0]
+        # Another name means that the file is no longer the one this function was compiled from.
+        return (block, node) if isinstance(node, _DEFINITIONS) and node.name == code.co_name else None
+    return None
+
+
+def _blocks(lines: list[str]) -> Iterator[str]:
+    """The first lines, up to each place where the block that they begin could end, nearest first.
+
+    A block cut too short does not parse: the cut is inside brackets, a string or a decorated definition. So the first
+    one that parses is the whole.
+    """
+    if not lines:
+        return
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    for count in range(1, len(lines)):
+        line = lines[count]
+        text = line.lstrip()
+        if text and not text.startswith("#") and len(line) - len(text) <= indent:
+            yield "\n".join(lines[:count])
+    yield "\n".join(lines)
+
+
+def _source_of_module(function: FunctionType) -> str | None:
+    names = function.__globals__
+    loader = names.get("__loader__")
+    get_source = getattr(loader, "get_source", None)
+    if get_source is None or names.get("__file__") != function.__code__.co_filename:
+        return None
+    try:
+        source = get_source(names.get("__name__"))
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return None
+    return source if isinstance(source, str) else None
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of a block and of what it holds conditionally, but not of the definitions in it."""
+    for statement in body:
+        yield statement
+        if not isinstance(statement, _DOCUMENTED):
+            for name in ("body", "orelse", "finalbody"):
+                yield from _statements(getattr(statement, name, []))
+            for handler in getattr(statement, "handlers", []):
+                yield from _statements(handler.body)
+
+
+def _is_accessory(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it only says more about another definition of its name: an overload, a property's setter."""
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Attribute) and decorator.attr in (
+            "setter",
+            "deleter",
+            "getter",
+            "overload",
+        ):
+            return True
+        if isinstance(decorator, ast.Name) and decorator.id == "overload":
+            return True
+    return False

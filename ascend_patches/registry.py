@@ -1,0 +1,246 @@
+"""The declarations a patch is made of, and where the known ones come from."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ascend_patches import distributions
+from ascend_patches.environment import Environment
+from ascend_patches.errors import DeclarationError
+from ascend_patches.gates import Gate, torch_npu_answers
+
+ENTRY_POINT_GROUP = "ascend_patches.patches"
+
+OptionValue = bool | int | float | str
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_OPTION_NAME = re.compile(r"[a-z0-9]+([-_][a-z0-9]+)*")
+_TARGET = re.compile(r"(?P<module>\w+(\.\w+)*):(?P<path>\w+(\.\w+)*)")
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something a user may choose about a patch: any value of the default's type, or one of ``choices``.
+
+    With ``choices``, ``or_any`` admits every other value of a type as well, such as a size beside "off".
+    """
+
+    default: OptionValue
+    meaning: str
+    choices: tuple[OptionValue, ...] = ()
+    or_any: type[OptionValue] | None = None
+
+    def expected(self) -> str:
+        """What a value has to be, for messages."""
+        named = ", ".join(repr(choice) for choice in self.choices)
+        open_type = _TYPE_NAMES.get(self._open_type, "")
+        if not self.choices:
+            return open_type
+        return f"one of {named}" + (f" or {open_type}" if open_type else "")
+
+    def __post_init__(self) -> None:
+        if type(self.default) not in _TYPE_NAMES or not self.admits(self.default):
+            raise DeclarationError(f"the default of an option is {self.default!r}, but expected is {self.expected()}")
+
+    def admits(self, value: object) -> bool:
+        if any(type(value) is type(choice) and value == choice for choice in self.choices):
+            return True
+        if type(value) is int and abs(value) >= _BEYOND_64_BITS:
+            return False
+        return type(value) is self._open_type or (self._open_type is float and type(value) is int)
+
+    def read(self, value: Any) -> OptionValue:
+        """An admitted value, as the option's type."""
+        return float(value) if self._open_type is float and type(value) is int else value
+
+    @property
+    def _open_type(self) -> type | None:
+        return self.or_any if self.choices else type(self.default)
+
+
+_BEYOND_64_BITS = 2**63  # what TOML promises; larger numbers cannot always be written down or made a float again
+_TYPE_NAMES: dict[type | None, str] = {
+    bool: "true or false",
+    int: "an integer of 64 bits",
+    float: "a number",
+    str: "a string",
+}
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A target together with what takes its place.
+
+    ``replace`` is a function with the target's signature. ``around`` is advice, called as
+    ``advice(wrapped, instance, args, kwargs)``. Either may be given as ``"module:name"``, which is imported only when
+    the target is: a declaration must be cheap to read. ``original_as`` names a global of the replacement's module
+    that holds the target's original while the patch is applied. ``fingerprints`` are those of targets that the
+    replacement was verified against, beside what the lock says.
+    """
+
+    target: str
+    replace: Callable[..., Any] | str | None = None
+    around: Callable[..., Any] | str | None = None
+    original_as: str | None = None
+    fingerprints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if _TARGET.fullmatch(self.target) is None:
+            raise DeclarationError(f"target {self.target!r} is not of the form 'package.module:Class.attribute'")
+        if (self.replace is None) == (self.around is None):
+            raise DeclarationError(f"the rewrite of {self.target} needs exactly one of replace= and around=")
+        if self.around is not None and self.original_as is not None:
+            raise DeclarationError(
+                f"the rewrite of {self.target}: advice is given the original, original_as= is not for it"
+            )
+
+    @property
+    def module(self) -> str:
+        return self.target.partition(":")[0]
+
+    @property
+    def path(self) -> str:
+        return self.target.partition(":")[2]
+
+    def replacement(self) -> Any:
+        """The function behind ``replace`` or ``around``, imported now if it was named."""
+        given = self.replace if self.replace is not None else self.around
+        if not isinstance(given, str):
+            return given
+        module, _, name = given.partition(":")
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One implementation of a patch for one range of upstream releases."""
+
+    name: str
+    gate: Gate
+    rewrites: tuple[Rewrite, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.gate, Gate):
+            raise DeclarationError(
+                f"variant {self.name!r} has {self.gate!r} for a gate; gates are combined with &, | and ~, "
+                "because 'and', 'or' and 'not' would judge them while they are declared"
+            )
+        if not self.rewrites:
+            raise DeclarationError(f"variant {self.name!r} has no rewrites")
+        targets = [rewrite.target for rewrite in self.rewrites]
+        if len(set(targets)) != len(targets):
+            raise DeclarationError(f"variant {self.name!r} rewrites a target twice: {targets}")
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(rewrite.module for rewrite in self.rewrites))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(rewrite.target for rewrite in self.rewrites)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The unit a user switches on and off."""
+
+    name: str
+    summary: str
+    variants: tuple[Variant, ...]
+    why: str = ""
+    upstream: tuple[str, ...] = ()
+    retire: str = ""
+    default: bool = True
+    options: Mapping[str, Option] = field(default_factory=dict)
+    configure: Callable[[Mapping[str, OptionValue]], None] | None = None
+    """Called with the options in force before the first rewrite is made."""
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.name) is None or self.name == "all":
+            raise DeclarationError(f"patch name {self.name!r} is not lower-case words joined by '-', or is 'all'")
+        if not self.summary.strip() or "\n" in self.summary:
+            raise DeclarationError(f"patch {self.name!r} needs a summary of one line")
+        names = [variant.name for variant in self.variants]
+        if not names or len(set(names)) != len(names):
+            raise DeclarationError(f"patch {self.name!r} needs variants, each with a name of its own: {names}")
+        reserved = {"enabled", "override", "unknown"} & set(self.options)
+        if reserved:
+            raise DeclarationError(f"patch {self.name!r}: {sorted(reserved)} cannot be the name of an option")
+        for option in self.options:
+            if _OPTION_NAME.fullmatch(option) is None:
+                raise DeclarationError(f"patch {self.name!r}: option {option!r} is not lower-case words joined by '_'")
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Every module any variant rewrites."""
+        return tuple(dict.fromkeys(module for variant in self.variants for module in variant.modules))
+
+    def proposed(self, where: Environment) -> list[Variant]:
+        """The variants whose gates hold; more than one is a mistake in the declaration."""
+        return [variant for variant in self.variants if variant.gate.judge(where).holds is True]
+
+    def ambiguous(self, where: Environment) -> list[Variant]:
+        """The variants that could all be chosen there, whatever torch_npu can do, if that is more than one."""
+        gates = [variant.gate for variant in self.variants]
+        for possible in torch_npu_answers(gates, where):
+            fitting = [variant for variant in self.variants if variant.gate.judge(possible).holds is not False]
+            if len(fitting) > 1:
+                return fitting
+        return []
+
+
+class Registry:
+    """The patches that are known, by name."""
+
+    def __init__(self, patches: Iterable[Patch] = ()) -> None:
+        self.patches: dict[str, Patch] = {}
+        self.problems: list[str] = []
+        for patch in patches:
+            self.add(patch, "given")
+
+    def add(self, patch: Patch, origin: str) -> None:
+        if patch.name in self.patches:
+            self.problems.append(f"a second patch named {patch.name!r}, from {origin}, is left out")
+        else:
+            self.patches[patch.name] = patch
+
+    def roots(self) -> tuple[str, ...]:
+        """The top-level packages whose import has to wake the toolkit."""
+        modules = (module for patch in self.patches.values() for module in patch.modules)
+        return tuple(sorted({module.partition(".")[0] for module in modules}))
+
+
+def known() -> Registry:
+    """This package's patches and those that other installed packages add through the entry point group."""
+    from ascend_patches.patches import PATCHES
+
+    registry = Registry()
+    for patch in PATCHES:
+        registry.add(patch, "ascend_patches")
+    for distribution, name, value in distributions.entry_points(ENTRY_POINT_GROUP):
+        origin = f"{distribution} (entry point {name} = {value})"
+        try:
+            found = _load(value)
+        except Exception as error:
+            registry.problems.append(f"the patches of {origin} cannot be loaded: {type(error).__name__}: {error}")
+            continue
+        for patch in found:
+            registry.add(patch, origin)
+    return registry
+
+
+def _load(value: str) -> tuple[Patch, ...]:
+    module, _, attribute = value.partition(":")
+    found: Any = importlib.import_module(module.strip())
+    for part in filter(None, attribute.strip().split(".")):
+        found = getattr(found, part)
+    patches = (found,) if isinstance(found, Patch) else tuple(found) if isinstance(found, (list, tuple)) else None
+    if patches is None or not all(isinstance(patch, Patch) for patch in patches):
+        raise DeclarationError("it names neither a Patch nor a list of them")
+    return patches

@@ -1,0 +1,143 @@
+"""Reports: what the patches of a process are doing, as data, as text, and as files that processes leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from ascend_patches._version import __version__
+from ascend_patches.gates import AllOf, AnyOf, Gate, Not, Present, VersionIn
+
+if TYPE_CHECKING:
+    from ascend_patches.activation import PatchStatus, Toolkit
+
+ALWAYS_SHOWN = ("vllm", "vllm-ascend", "torch", "torch-npu")
+_PREFIX = "ascend_patches-"
+
+
+def status(toolkit: Toolkit) -> dict[str, Any]:
+    """The state of every patch in this process, with reasons, ready for JSON."""
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": [sys.executable, *sys.argv],
+        "mode": toolkit.settings.mode,
+        "activated_by": toolkit.activated_by,
+        "settings_file": toolkit.settings.file,
+        "identity": toolkit.identity(),
+        "versions": versions(toolkit),
+        "problems": list(toolkit.problems),
+        "patches": [_patch(name, patch, toolkit) for name, patch in sorted(toolkit.patches.items())],
+    }
+
+
+def versions(toolkit: Toolkit) -> dict[str, dict[str, str | None]]:
+    """What is installed of all that gates ask about, and how that was found out."""
+    named = {
+        package
+        for patch in toolkit.registry.patches.values()
+        for variant in patch.variants
+        for package in _packages(variant.gate)
+    }
+    found: dict[str, dict[str, str | None]] = {
+        "ascend-patches": {"version": __version__, "source": "this package"},
+        "python": {"version": ".".join(map(str, sys.version_info[:3])), "source": sys.executable},
+    }
+    for package in (*ALWAYS_SHOWN, *sorted(named - set(ALWAYS_SHOWN))):
+        installed = toolkit.where.installed(package)
+        if installed is not None:
+            found[package] = {"version": installed.text, "source": installed.source}
+    return found
+
+
+def write(folder: str, data: dict[str, Any]) -> str:
+    """Leave a report in a directory, whole or not at all, in a file that belongs to this process."""
+    path = os.path.join(folder, f"{_PREFIX}{data['host']}-{data['pid']}.json")
+    os.makedirs(folder, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(prefix=".draft-", dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(data, stream, indent=2)
+        os.chmod(draft, 0o644)
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+    return path
+
+
+def read(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The reports in a directory, and what is wrong with those that cannot be read."""
+    reports: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for name in sorted(os.listdir(folder)):
+        if not name.startswith(_PREFIX) or not name.endswith(".json"):
+            continue
+        path = os.path.join(folder, name)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                data = json.load(stream)
+            data["running"] = _is_running(data)
+            data["patches"] = [dict(patch) for patch in data["patches"]]
+            reports.append(data)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}: no report: {error}")
+    return reports, problems
+
+
+def _patch(name: str, patch: PatchStatus, toolkit: Toolkit) -> dict[str, Any]:
+    found = [
+        {"target": target, "state": status.state, "reason": _waiting_for(target, toolkit) or status.reason}
+        if status.state == "waiting"
+        else {"target": target, "state": status.state, "reason": status.reason}
+        for target, status in patch.targets.items()
+    ]
+    missed = sorted({why for why in (_waiting_for(one["target"], toolkit) for one in found) if why})
+    return {
+        "name": name,
+        "state": patch.state,
+        "variant": patch.variant.name if patch.variant is not None else None,
+        "reason": "; ".join([*missed, patch.reason]) if patch.state == "waiting" else patch.reason,
+        "enabled": patch.choice.enabled,
+        "options": dict(patch.choice.options),
+        "targets": found,
+    }
+
+
+def _waiting_for(target: str, toolkit: Toolkit) -> str:
+    """What keeps a target waiting that will not happen by itself."""
+    module = target.partition(":")[0]
+    if module in toolkit.finder.unreachable:
+        return (
+            f"{module} cannot be watched: {toolkit.finder.unreachable[module]}; call apply_patches() after its import"
+        )
+    loaded = sys.modules.get(module)
+    being_executed = getattr(getattr(loaded, "__spec__", None), "_initializing", False)
+    if loaded is None or being_executed or module in toolkit.executed:
+        return ""
+    return f"{module} was imported out of the finder's sight; call apply_patches() now"
+
+
+def _packages(gate: Gate) -> set[str]:
+    if isinstance(gate, (AllOf, AnyOf)):
+        return {package for part in gate.gates for package in _packages(part)}
+    if isinstance(gate, Not):
+        return _packages(gate.gate)
+    return {gate.package} if isinstance(gate, (VersionIn, Present)) else set()
+
+
+def _is_running(data: dict[str, Any]) -> bool | None:
+    """Whether the process that left a report still runs; None when it runs on another host."""
+    if data["host"] != socket.gethostname():
+        return None
+    try:
+        os.kill(int(data["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,374 @@
+"""From patches.toml and the environment to what is on: which mode, which patches, with which options.
+
+A settings file only chooses among known patches and options; it never names code. A mistake anywhere in the settings
+is a mistake in all of them: nothing is guessed, and nothing is switched on by settings that cannot be understood.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ascend_patches.environment import Environment
+from ascend_patches.errors import SettingsError, VersionError
+from ascend_patches.registry import OptionValue, Patch
+from ascend_patches.versions import Range, parse_range
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MODES = ("on", "off", "strict")
+UNKNOWN = ("skip", "apply")
+MACHINE_WIDE = "/etc/ascend_patches/patches.toml"
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Override:
+    """Other values for the releases that its condition names."""
+
+    when: Mapping[str, Range]
+    values: Mapping[str, OptionValue]
+    path: Path
+
+    def applies(self, where: Environment) -> bool:
+        return all(self._admits(where, package, range_) for package, range_ in self.when.items())
+
+    def can_meet(self, other: Override) -> bool:
+        """Whether both can apply to one release of a package that both speak of."""
+        shared = self.when.keys() & other.when.keys()
+        return bool(shared) and all(self.when[package].meets(other.when[package]) for package in shared)
+
+    @staticmethod
+    def _admits(where: Environment, package: str, range_: Range) -> bool:
+        found = where.installed(package)
+        return found is not None and found.version is not None and range_.admits(found.version)
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """What the file says of one patch."""
+
+    values: Mapping[str, OptionValue] = field(default_factory=dict)
+    overrides: tuple[Override, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is in force for one patch: on or off, why, with which options, and what to do with unknown code."""
+
+    enabled: bool
+    reason: str
+    options: Mapping[str, OptionValue]
+    unknown: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings in force in this process."""
+
+    mode: str = "on"
+    unknown: str = "skip"
+    patches: Mapping[str, PatchSettings] = field(default_factory=dict)
+    enable: frozenset[str] = frozenset()
+    disable: frozenset[str] = frozenset()
+    file: str | None = None
+
+    def choice(self, patch: Patch, where: Environment) -> Choice:
+        """What is in force for a patch in those surroundings; SettingsError if two overrides disagree there."""
+        said = self.patches.get(patch.name, PatchSettings())
+        values: dict[str, OptionValue] = {
+            "enabled": patch.default,
+            "unknown": self.unknown,
+            **{name: option.default for name, option in patch.options.items()},
+        }
+        reason = "by default"
+        if "enabled" in said.values:
+            reason = f"by {self.file}"
+        values |= said.values
+        in_force: dict[str, Override] = {}
+        for override in said.overrides:
+            if not override.applies(where):
+                continue
+            for key, value in override.values.items():
+                if key in in_force and in_force[key].values[key] != value:
+                    both = f"[{_condition(in_force[key])}] and [{_condition(override)}]"
+                    where_to_look = f"{self.file}: patches.{patch.name}.{key}"
+                    raise SettingsError([f"{where_to_look}: two overrides apply here and disagree: {both}"])
+                in_force[key] = override
+                values[key] = value
+                if key == "enabled":
+                    reason = f"by {self.file}, for {_condition(override)}"
+        for names, switched, variable in (
+            (self.enable, True, "ASCEND_PATCHES_ENABLE"),
+            (self.disable, False, "ASCEND_PATCHES_DISABLE"),
+        ):
+            if patch.name in names:
+                values["enabled"], reason = switched, f"by {variable}"
+        enabled, unknown = bool(values.pop("enabled")), str(values.pop("unknown"))
+        return Choice(enabled, f"switched {'on' if enabled else 'off'} {reason}", values, unknown)
+
+
+def load(patches: Mapping[str, Patch], path: str | os.PathLike[str] | None = None) -> Settings:
+    """The settings in force: the file, if there is one, and the environment on top.
+
+    Raises SettingsError with every mistake found, each naming file, line, key, what was expected and the nearest name.
+    """
+    file = find_file(path)
+    settings = read_file(file, patches) if file is not None else Settings()
+    return _with_environment(settings, patches)
+
+
+def find_file(path: str | os.PathLike[str] | None = None) -> str | None:
+    """The settings file to read: the named one, else the environment's, else the machine's, else none."""
+    for named in (path, os.environ.get("ASCEND_PATCHES_CONFIG") or None):
+        if named is not None:
+            return os.path.abspath(os.path.expanduser(os.fspath(named)))
+    return next((place for place in (environment_wide(), MACHINE_WIDE) if os.path.lexists(place)), None)
+
+
+def environment_wide() -> str:
+    """Where this Python environment keeps its settings."""
+    return os.path.join(sys.prefix, "etc", "ascend_patches", "patches.toml")
+
+
+def read_file(file: str, patches: Mapping[str, Patch]) -> Settings:
+    """One settings file, checked against the patches that are known."""
+    text = _read_trusted(file)
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        raise SettingsError([f"{file}: not read: nested too deeply"]) from None
+    except ValueError as error:  # TOMLDecodeError is one; so is what Python says of an integer of a million digits
+        raise SettingsError([f"{file}: not TOML: {error}"]) from None
+    return _Reader(file, text, patches).read(document)
+
+
+def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Settings:
+    mistakes: list[str] = []
+    mode = os.environ.get("ASCEND_PATCHES", "").strip().lower() or settings.mode
+    if mode not in MODES:
+        mistakes.append(f"ASCEND_PATCHES={mode!r}: expected one of {', '.join(MODES)}{_nearest(mode, MODES)}")
+    switched: dict[str, frozenset[str]] = {}
+    for variable in ("ASCEND_PATCHES_ENABLE", "ASCEND_PATCHES_DISABLE"):
+        names = frozenset(filter(None, (name.strip() for name in os.environ.get(variable, "").split(","))))
+        switched[variable] = frozenset(patches) if names == {"all"} else names
+        for name in sorted(switched[variable] - patches.keys()):
+            mistakes.append(f"{variable}: there is no patch {name!r}{_nearest(name, patches)}")
+    for name in sorted(switched["ASCEND_PATCHES_ENABLE"] & switched["ASCEND_PATCHES_DISABLE"]):
+        mistakes.append(f"ASCEND_PATCHES_ENABLE and ASCEND_PATCHES_DISABLE both name {name!r}")
+    if mistakes:
+        raise SettingsError(mistakes, strict=mode == "strict")
+    return Settings(
+        mode,
+        settings.unknown,
+        settings.patches,
+        switched["ASCEND_PATCHES_ENABLE"],
+        switched["ASCEND_PATCHES_DISABLE"],
+        settings.file,
+    )
+
+
+class _Reader:
+    """Turns one parsed document into settings and collects every mistake on the way."""
+
+    def __init__(self, file: str, text: str, patches: Mapping[str, Patch]) -> None:
+        self.file = file
+        self.text = text
+        self.patches = patches
+        self.mistakes: list[str] = []
+
+    def read(self, document: dict[str, Any]) -> Settings:
+        self._only((), document, ("mode", "unknown", "patches"))
+        mode = self._one_of(("mode",), document.get("mode", "on"), MODES)
+        unknown = self._one_of(("unknown",), document.get("unknown", "skip"), UNKNOWN)
+        said: dict[str, PatchSettings] = {}
+        tables = document.get("patches", {})
+        if self._is(("patches",), tables, dict, "a table of patches"):
+            for name, table in tables.items():
+                if name in self.patches:
+                    said[name] = self._patch(self.patches[name], table)
+                else:
+                    self._mistake(("patches", name), f"there is no patch {name!r}{_nearest(name, self.patches)}")
+        if self.mistakes:
+            raise SettingsError(self.mistakes, strict=mode == "strict")
+        return Settings(mode, unknown, said, file=self.file)
+
+    def _patch(self, patch: Patch, table: object) -> PatchSettings:
+        path: Path = ("patches", patch.name)
+        if isinstance(table, bool):
+            return PatchSettings({"enabled": table})
+        if not self._is(path, table, dict, "true, false or a table"):
+            return PatchSettings()
+        assert isinstance(table, dict)
+        table = dict(table)
+        given = table.pop("override", [])
+        values = self._values(patch, path, table)
+        overrides: list[Override] = []
+        if self._is((*path, "override"), given, list, "an array of tables, [[patches.NAME.override]]"):
+            for index, entry in enumerate(given):
+                override = self._override(patch, (*path, "override", index), entry)
+                if override is not None:
+                    overrides.append(override)
+        self._refuse_contradictions(overrides)
+        return PatchSettings(values, tuple(overrides))
+
+    def _values(self, patch: Patch, path: Path, table: Mapping[str, object]) -> dict[str, OptionValue]:
+        self._only(path, table, ("enabled", "unknown", *patch.options, "override"))
+        values: dict[str, OptionValue] = {}
+        for key, value in table.items():
+            place = (*path, key)
+            if key == "enabled":
+                if self._is(place, value, bool, "true or false"):
+                    values[key] = bool(value)
+            elif key == "unknown":
+                values[key] = self._one_of(place, value, UNKNOWN)
+            elif key in patch.options:
+                option = patch.options[key]
+                if option.admits(value):
+                    values[key] = option.read(value)
+                else:
+                    self._mistake(place, f"expected {option.expected()}, found {_shown(value)}")
+        return values
+
+    def _override(self, patch: Patch, path: Path, entry: object) -> Override | None:
+        if not self._is(path, entry, dict, "a table"):
+            return None
+        assert isinstance(entry, dict)
+        entry = dict(entry)
+        if "when" not in entry:
+            self._mistake(path, 'an override needs a condition, such as when = { vllm = ">=0.15,<0.16" }')
+            return None
+        condition = entry.pop("when")
+        if not entry:
+            self._mistake(path, "an override needs something to set, such as enabled = false")
+        values = self._values(patch, path, entry)
+        place = (*path, "when")
+        if not self._is(place, condition, dict, 'a table of version ranges, such as { vllm = ">=0.15,<0.16" }'):
+            return None
+        if not condition:
+            self._mistake(place, "the condition names no package")
+        when: dict[str, Range] = {}
+        for package, versions in condition.items():
+            if self._is((*place, package), versions, str, "a range of versions in quotes"):
+                try:
+                    when[package] = parse_range(versions)
+                except VersionError as error:
+                    self._mistake((*place, package), str(error))
+        return Override(when, values, path)
+
+    def _refuse_contradictions(self, overrides: list[Override]) -> None:
+        for index, later in enumerate(overrides):
+            for earlier in overrides[:index]:
+                disputed = [
+                    key
+                    for key in later.values.keys() & earlier.values.keys()
+                    if later.values[key] != earlier.values[key]
+                ]
+                if disputed and later.can_meet(earlier):
+                    line = self._line(earlier.path)
+                    self._mistake(
+                        later.path,
+                        f"contradicts the override of line {line} about {', '.join(sorted(disputed))}: "
+                        f"some release is in [{_condition(earlier)}] and in [{_condition(later)}]",
+                    )
+
+    def _only(self, path: Path, table: Mapping[str, object], expected: tuple[str, ...]) -> None:
+        for key in table:
+            if key not in expected:
+                self._mistake(
+                    (*path, key),
+                    f"unknown key {key!r}; expected {', '.join(expected)}{_nearest(key, expected)}",
+                )
+
+    def _one_of(self, path: Path, value: object, expected: tuple[str, ...]) -> str:
+        if isinstance(value, str) and value in expected:
+            return value
+        wanted = ", ".join(repr(name) for name in expected)
+        self._mistake(path, f"expected one of {wanted}, found {_shown(value)}{_nearest(value, expected)}")
+        return expected[0]
+
+    def _is(self, path: Path, value: object, kind: type, expected: str) -> bool:
+        if isinstance(value, kind):
+            return True
+        self._mistake(path, f"expected {expected}, found {_shown(value)}")
+        return False
+
+    def _mistake(self, path: Path, what: str) -> None:
+        key = ".".join(str(part) if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
+        self.mistakes.append(f"{self.file}, line {self._line(path)}: {key}: {what}")
+
+    def _line(self, path: Path) -> int:
+        """The line where the statement for a key begins.
+
+        The key is written by the statement after whose last line a parse of the file so far knows it for the first
+        time; that statement begins after the last line up to which the file could be parsed without it.
+        """
+        lines = self.text.split("\n")
+        begin = 0
+        for count in range(len(lines) + 1):
+            try:
+                found: Any = tomllib.loads("\n".join(lines[:count]))
+            except (ValueError, RecursionError):
+                continue
+            for part in path:
+                try:
+                    found = found[part]
+                except (KeyError, IndexError, TypeError):
+                    break
+            else:
+                return begin + 1
+            begin = count
+        return len(lines)
+
+
+def _read_trusted(file: str) -> str:
+    try:
+        with open(file, "rb") as stream:
+            _refuse_if_others_can_write(file, stream.fileno())
+            return stream.read().decode("utf-8")
+    except OSError as error:
+        raise SettingsError([f"{file}: cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{file}: not TOML: byte {error.start} is not UTF-8"]) from None
+
+
+def _refuse_if_others_can_write(file: str, descriptor: int) -> None:
+    """As root, read no file that somebody else could have written or put in place."""
+    if os.geteuid() != 0:
+        return
+    folders: list[str] = []
+    for name in dict.fromkeys((os.path.abspath(file), os.path.realpath(file))):
+        while os.path.dirname(name) != name:
+            name = os.path.dirname(name)
+            folders.append(name)
+    places = [(file, os.fstat(descriptor)), *((folder, os.stat(folder)) for folder in dict.fromkeys(folders))]
+    for place, status in places:
+        sticky_folder = place != file and status.st_mode & 0o1000
+        if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky_folder):
+            mend = "let root own it and take the others' right to write (chown root, chmod go-w)"
+            raise SettingsError([f"{file}: not read: this process is root and others can write {place}; {mend}"])
+
+
+def _condition(override: Override) -> str:
+    return " and ".join(f"{package} {range_}" for package, range_ in override.when.items())
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    if not isinstance(name, str):
+        return ""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

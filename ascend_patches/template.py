@@ -1,0 +1,62 @@
+"""The settings file a deployment starts from, written from the declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ascend_patches.registry import OptionValue, Patch
+
+_HEAD = """\
+# Settings of ascend-patches: which patches are on, with which options, on which releases.
+#
+# Read from, in this order: the file named in code or by ASCEND_PATCHES_CONFIG, PREFIX/etc/ascend_patches/patches.toml
+# of the Python environment, /etc/ascend_patches/patches.toml. On top of it, from the environment:
+#   ASCEND_PATCHES=off|on|strict   ASCEND_PATCHES_ENABLE=name,...   ASCEND_PATCHES_DISABLE=name,...
+
+# "on": a patch that does not fit is skipped with a reason. "strict": the server does not start without it.
+# "off": nothing is done.
+mode = "on"
+
+# What to do where upstream's code is not code that a patch was verified against: "skip" or "apply".
+unknown = "skip"
+
+# A patch is switched, and its options are set, in a table of its own:
+#
+#   [patches.NAME]
+#   enabled = true
+#
+# Other values for some releases; a range is made of ==, !=, >=, <=, >, < and ==X.*:
+#
+#   [[patches.NAME.override]]
+#   when = { vllm = ">=0.15,<0.16" }
+#   enabled = false
+#
+#   [[patches.NAME.override]]
+#   when = { vllm-ascend = "0.13.0" }
+#   enabled = true
+"""
+
+
+def settings_file(patches: Iterable[Patch]) -> str:
+    """A commented patches.toml with every patch, its default and its reason."""
+    return "\n".join([_HEAD, *(_table(patch) for patch in patches)])
+
+
+def _table(patch: Patch) -> str:
+    lines = [f"# {patch.summary}"]
+    if patch.why:
+        lines.append(f"# Why: {patch.why}")
+    lines += [f"# Upstream: {url}" for url in patch.upstream]
+    lines += [f"[patches.{patch.name}]", f"enabled = {_literal(patch.default)}"]
+    for name, option in patch.options.items():
+        lines += [f"# {option.meaning} ({option.expected()})", f"{name} = {_literal(option.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: OptionValue) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)

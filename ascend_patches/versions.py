@@ -1,0 +1,144 @@
+"""Versions of what is installed, and the one policy by which they are compared.
+
+The policy
+----------
+A gate is about *releases*. ``0.15.0``, its builds (``+cpu``, ``+empty``), its candidates (``rc1``), its development
+snapshots (``.dev3+g1234``) and its re-uploads (``.post1``) are all the release 0.15.0, because that is the code they
+carry; whether they really do is decided by fingerprints, not by this module. So both sides are compared by their
+release numbers alone, ``0.15`` and ``0.15.0`` being the same -
+
+* unless the gate names more: ``0.15.0rc1``, ``0.15.0.post1`` and ``0.15.0.dev3`` are compared as whole versions, but
+  for the local label;
+* unless the gate names a local label: ``0.15.0+empty`` is met by exactly that.
+
+A development snapshot counts as the release it leads to: ``0.15.1.dev3+g1234`` is 0.15.1, not 0.15.0.
+A leading ``v`` is ignored. What is no version at all (``dev``, an empty string, a checkout without metadata) is
+*unknown*: no comparison with it is true or false, and a gate says so. What is not installed has no version: every
+comparison is false.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import NamedTuple
+
+from packaging.version import Version
+
+from ascend_patches.errors import VersionError
+
+
+def parse(text: str | None) -> Version | None:
+    """A version, or None where the text is none."""
+    try:
+        return Version(text) if text else None
+    except ValueError:  # InvalidVersion is one; so is what Python says of a number of ten thousand digits
+        return None
+
+
+class Clause(NamedTuple):
+    """One comparison, such as ``>=0.15``."""
+
+    operator: str
+    version: Version
+    prefix: bool
+
+    def admits(self, installed: Version) -> bool:
+        if self.prefix:
+            length = len(self.version.release)
+            padded = (*installed.release, *(0,) * length)
+            same = installed.epoch == self.version.epoch and padded[:length] == self.version.release
+            return same if self.operator == "==" else not same
+        mine, theirs = self._comparable(installed)
+        return bool(_OPERATORS[self.operator](theirs, mine))
+
+    def _comparable(self, installed: Version) -> tuple[Version, Version]:
+        named = self.version
+        if named.local is not None:
+            return named, installed
+        if named.is_prerelease or named.is_postrelease:
+            return named, Version(installed.public)
+        return Version(named.base_version), Version(installed.base_version)
+
+
+_OPERATORS: dict[str, Callable[[Version, Version], bool]] = {
+    "==": lambda installed, named: installed == named,
+    "!=": lambda installed, named: installed != named,
+    ">=": lambda installed, named: installed >= named,
+    "<=": lambda installed, named: installed <= named,
+    ">": lambda installed, named: installed > named,
+    "<": lambda installed, named: installed < named,
+}
+_CLAUSE = re.compile(r"\s*(==|!=|>=|<=|>|<)?\s*([^\s,=<>!]+)\s*")
+
+
+class Range(NamedTuple):
+    """Versions between bounds, all of which must hold: ``>=0.15,<0.18``, ``==0.15.*``, ``0.15.0``."""
+
+    text: str
+    clauses: tuple[Clause, ...]
+
+    def admits(self, installed: Version) -> bool:
+        return all(clause.admits(installed) for clause in self.clauses)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def meets(self, other: Range) -> bool:
+        """Whether some version lies in both.
+
+        What a clause admits is a run of versions, or two. So what all clauses admit, if it is anything, begins where
+        one of those runs begins, or with the least version of all; those are the only places to look.
+        """
+        clauses = (*self.clauses, *other.clauses)
+        longest = max(len(clause.version.release) for clause in clauses)
+        places = [_LEAST, *(place for clause in clauses for place in _beginnings(clause, longest))]
+        return any(self.admits(place) and other.admits(place) for place in places)
+
+
+_LEAST = Version("0.dev0")
+
+
+def _beginnings(clause: Clause, longest: int) -> Iterator[Version]:
+    """Where the versions that a clause admits can begin, none of the releases in play being longer than ``longest``."""
+    named = clause.version
+    epoch, release = f"{named.epoch}!", ".".join(map(str, named.release))
+    yield named
+    yield Version(f"{epoch}{release}.dev0")
+    if clause.prefix:
+        *higher, last = named.release
+        yield Version(f"{epoch}{'.'.join(map(str, (*higher, last + 1)))}.dev0")
+    elif named.dev is not None:
+        before_dev, _, dev = named.public.rpartition("dev")
+        yield Version(f"{before_dev}dev{int(dev) + 1}")
+    elif named.is_postrelease:
+        before_post, _, post = named.public.rpartition("post")
+        yield Version(f"{before_post}post{int(post) + 1}.dev0")
+    elif named.is_prerelease:
+        yield Version(f"{named.public}.post0.dev0")
+    else:
+        yield Version(f"{epoch}{release}{'.0' * (longest - len(named.release))}.0.1.dev0")
+
+
+@cache
+def parse_range(text: str) -> Range:
+    """Read a range; VersionError says which part of it cannot be read."""
+    clauses = []
+    for part in text.split(","):
+        match = _CLAUSE.fullmatch(part)
+        if match is None:
+            what = f"{part.strip()!r} is not a comparison such as '>=0.15' or '==0.15.*'"
+            raise VersionError(f"{text!r} is not a range of versions: {what}")
+        operator, number = match[1] or "==", match[2]
+        prefix = number.endswith(".*")
+        version = parse(number.removesuffix(".*"))
+        if version is None:
+            raise VersionError(f"{text!r} is not a range of versions: {number!r} is not a version")
+        if prefix and (version.is_prerelease or version.is_postrelease or version.local):
+            raise VersionError(f"{text!r} is not a range of versions: '.*' follows release numbers only")
+        for what, given in ((".*", prefix), (f"+{version.local}", version.local)):
+            if given and operator not in ("==", "!="):
+                raise VersionError(f"{text!r} is not a range of versions: {what!r} goes with == and != only")
+        clauses.append(Clause(operator, version, prefix))
+    return Range(text.strip(), tuple(clauses))
