@@ -64,16 +64,16 @@ def environment(name: str, requirements: Sequence[str], python: str = sys.execut
     return interpreter
 
 
-def install_project(interpreter: Path) -> None:
-    """Install this repository into an environment, without what it requires.
+def install_project(interpreter: Path, project: Path = REPOSITORY) -> None:
+    """Install this repository, or another project, into an environment, without what it requires.
 
     From a copy: a build leaves folders behind, and a later one would pack what is in them.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "repository"
         left_out = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
-        shutil.copytree(REPOSITORY, copy, ignore=left_out)
-        what = "pip install of this repository"
+        shutil.copytree(project, copy, ignore=left_out)
+        what = f"pip install of {project.name}"
         _run([str(interpreter), "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(copy)], what)
 
 
