@@ -1,0 +1,313 @@
+"""The functions of ``torch.npu``: this module itself becomes it."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from . import _generator, _streams
+from ._memory import require_this_device, usage
+from ._streams import Event as Event
+from ._streams import ExternalEvent as ExternalEvent
+from ._streams import Stream as Stream
+
+_TOTAL_MEMORY = 64 * 1024**3
+_NAME = "Ascend910B1"
+_SOC_VERSION = 220  # torch_npu's number of the Ascend910B1
+
+config = types.SimpleNamespace(allow_internal_format=True)
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(
+        f"the emulated torch.npu has no {name!r}. If a supported release calls it, add it to {__file__}."
+    )
+
+
+# The device
+
+
+def is_available() -> bool:
+    return True
+
+
+def is_initialized() -> bool:
+    return True
+
+
+def init() -> None:
+    pass
+
+
+def _lazy_init() -> None:
+    pass
+
+
+def _is_in_bad_fork() -> bool:
+    return False
+
+
+def device_count() -> int:
+    return 1
+
+
+def current_device() -> int:
+    return 0
+
+
+def set_device(device: Any) -> None:
+    _index(device)
+
+
+def _exchange_device(device: int) -> int:
+    _index(device)
+    return 0
+
+
+_maybe_exchange_device = _exchange_device
+
+
+def _index(device: Any) -> int:
+    """The index of the one device there is."""
+    if device is None or device == -1:
+        return 0
+    wanted = torch.device("npu", device) if isinstance(device, int) else torch.device(device)
+    if wanted.type != "npu":
+        raise ValueError(f"Expected a npu device, but got: {wanted}")
+    require_this_device(wanted)
+    return 0
+
+
+class device:  # noqa: N801 - the name it has in torch
+    """The context manager ``torch.npu.device``, for the one device there is."""
+
+    def __init__(self, device: Any) -> None:
+        self.idx = _index(device)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc_info: object) -> None:
+        pass
+
+
+def get_device_name(device: Any = None) -> str:
+    _index(device)
+    return _NAME
+
+
+def get_device_capability(device: Any = None) -> None:
+    """An NPU has no compute capability; torch_npu returns None as well."""
+    _index(device)
+
+
+def get_soc_version() -> int:
+    return _SOC_VERSION
+
+
+def get_device_properties(device: Any = None) -> types.SimpleNamespace:
+    _index(device)
+    return types.SimpleNamespace(name=_NAME, total_memory=_TOTAL_MEMORY, cube_core_num=24, vector_core_num=48)
+
+
+def get_amp_supported_dtype() -> list[torch.dtype]:
+    return [torch.float16, torch.bfloat16, torch.float32]
+
+
+def is_bf16_supported() -> bool:
+    return True
+
+
+def synchronize(device: Any = None) -> None:
+    _index(device)
+    _streams.synchronize_device()
+
+
+def set_compile_mode(jit_compile: bool = False) -> None:
+    pass
+
+
+# Memory
+
+
+def empty_cache() -> None:
+    pass
+
+
+def mem_get_info(device: Any = None) -> tuple[int, int]:
+    """Free and total bytes; what is in use is what npu storages of this process borrow."""
+    _index(device)
+    return _TOTAL_MEMORY - usage.current, _TOTAL_MEMORY
+
+
+def memory_allocated(device: Any = None) -> int:
+    _index(device)
+    return usage.current
+
+
+def max_memory_allocated(device: Any = None) -> int:
+    _index(device)
+    return usage.peak
+
+
+# The device keeps no memory that it does not use.
+memory_reserved = memory_allocated
+max_memory_reserved = max_memory_allocated
+
+
+def reset_peak_memory_stats(device: Any = None) -> None:
+    _index(device)
+    usage.reset_peak()
+
+
+reset_max_memory_allocated = reset_peak_memory_stats
+
+
+def memory_stats(device: Any = None) -> OrderedDict[str, int]:
+    _index(device)
+    return OrderedDict(
+        (f"{kind}.all.{moment}", value)
+        for kind in ("allocated_bytes", "reserved_bytes", "active_bytes")
+        for moment, value in (("current", usage.current), ("peak", usage.peak))
+    )
+
+
+# Random numbers
+
+
+def manual_seed(seed: int) -> None:
+    _generator.state.default.manual_seed(int(seed))
+
+
+manual_seed_all = manual_seed
+
+
+def seed() -> None:
+    _generator.state.default.seed()
+
+
+seed_all = seed
+
+
+def initial_seed() -> int:
+    return int(_generator.state.default.initial_seed())
+
+
+def get_rng_state(device: Any = None) -> torch.Tensor:
+    _index(device)
+    state: torch.Tensor = _generator.state.default.get_state()
+    return state
+
+
+def set_rng_state(new_state: torch.Tensor, device: Any = None) -> None:
+    _index(device)
+    _generator.state.default.set_state(new_state)
+
+
+def get_rng_state_all() -> list[torch.Tensor]:
+    return [get_rng_state()]
+
+
+def set_rng_state_all(new_states: list[torch.Tensor]) -> None:
+    for new_state in new_states:
+        set_rng_state(new_state)
+
+
+default_generators = _generator.DefaultGenerators()
+
+
+# Streams
+
+
+def current_stream(device: Any = None) -> Stream:
+    _index(device)
+    return _streams.stream_with(_streams.current_stream_id())
+
+
+def default_stream(device: Any = None) -> Stream:
+    _index(device)
+    return _streams.stream_with(_streams.DEFAULT_STREAM)
+
+
+def set_stream(stream: Any) -> None:
+    _streams.set_current_stream_id(stream.stream_id)
+
+
+@contextlib.contextmanager
+def stream(stream: Any) -> Iterator[None]:
+    """Put what the ``with`` block does on ``stream``; None leaves the current one."""
+    with _streams.on_stream(_streams.current_stream_id() if stream is None else stream.stream_id):
+        yield
+
+
+StreamContext = stream
+
+
+# Graphs
+
+
+def is_current_stream_capturing() -> bool:
+    return _streams.capturing()
+
+
+def graph_pool_handle() -> tuple[int, int]:
+    return (0, 1)
+
+
+class NPUGraph:
+    """A captured graph. The operations run while they are captured; there is nothing that could replay them."""
+
+    def __init__(self, keep_graph: bool = False) -> None:
+        self._capture: contextlib.AbstractContextManager[None] | None = None
+
+    def capture_begin(self, *args: Any, **kwargs: Any) -> None:
+        self._capture = _streams.capture()
+        self._capture.__enter__()
+
+    def capture_end(self) -> None:
+        if self._capture is None:
+            raise RuntimeError("capture_end() without capture_begin()")
+        self._capture.__exit__(None, None, None)
+        self._capture = None
+
+    def replay(self) -> None:
+        raise _streams.replay_refused()
+
+    def reset(self) -> None:
+        pass
+
+    def pool(self) -> tuple[int, int]:
+        return graph_pool_handle()
+
+
+@contextlib.contextmanager
+def graph(npu_graph: NPUGraph, pool: Any = None, stream: Any = None, **_: Any) -> Iterator[None]:
+    """Capture what the ``with`` block does into ``npu_graph``, on a stream of its own as a real device does."""
+    with _streams.on_stream(_streams.new_stream_id() if stream is None else stream.stream_id):
+        npu_graph.capture_begin(pool=pool)
+        try:
+            yield
+        finally:
+            npu_graph.capture_end()
+
+
+def graph_task_group_begin(stream: Any) -> None:
+    _streams.note("graph.task_group_begin", [], [], stream=stream.stream_id)
+
+
+def graph_task_group_end(stream: Any) -> types.SimpleNamespace:
+    _streams.note("graph.task_group_end", [], [], stream=stream.stream_id)
+    return types.SimpleNamespace()
+
+
+def graph_task_update_begin(stream: Any, handle: Any) -> None:
+    _streams.note("graph.task_update_begin", [], [], stream=stream.stream_id)
+
+
+def graph_task_update_end(stream: Any) -> None:
+    _streams.note("graph.task_update_end", [], [], stream=stream.stream_id)

@@ -1,0 +1,68 @@
+"""Names of torch that have to know the npu device, because torch asks a device written in C++ for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import _generator, _npu_module, _pinned, _streams
+from ._memory import new_storage
+
+_ACCELERATOR = {
+    "current_stream": _npu_module.current_stream,
+    "set_stream": _npu_module.set_stream,
+    "synchronize": _npu_module.synchronize,
+    "set_device_index": _npu_module.set_device,
+    "set_device_idx": _npu_module.set_device,
+    "empty_cache": _npu_module.empty_cache,
+    "empty_host_cache": _npu_module.empty_cache,
+    "get_memory_info": _npu_module.mem_get_info,
+    "memory_stats": _npu_module.memory_stats,
+    "memory_allocated": _npu_module.memory_allocated,
+    "memory_reserved": _npu_module.memory_reserved,
+    "max_memory_allocated": _npu_module.max_memory_allocated,
+    "max_memory_reserved": _npu_module.max_memory_reserved,
+    "reset_peak_memory_stats": _npu_module.reset_peak_memory_stats,
+    "reset_accumulated_memory_stats": _npu_module.reset_peak_memory_stats,
+}
+"""Functions of ``torch.accelerator`` and what they are on the npu device."""
+
+
+def install() -> None:
+    """Replace the names; they keep working for every other device."""
+    for name, function in _ACCELERATOR.items():
+        if hasattr(torch.accelerator, name):
+            setattr(torch.accelerator, name, function)
+    torch.Stream = _streams.Stream
+    torch.Event = _streams.Event
+    torch.Generator = _generator.Generator
+    torch.UntypedStorage.__new__ = _new_untyped_storage
+    torch.Tensor.data = property(_get_data, _set_data)
+    _pinned.install_factories()
+
+
+def _new_untyped_storage(cls: type, *args: Any, **kwargs: Any) -> Any:
+    device = kwargs.get("device")
+    if device is None or torch.device(device).type != "npu":
+        return torch._C.StorageBase.__new__(cls, *args, **kwargs)
+    content = args[0] if args else kwargs.get("size", 0)
+    if isinstance(content, int):
+        return new_storage(content)
+    storage = new_storage(len(content))
+    storage.copy_(torch.UntypedStorage(content))
+    return storage
+
+
+def _get_data(tensor: torch.Tensor) -> Any:
+    return torch._C.TensorBase.data.__get__(tensor)
+
+
+def _set_data(tensor: torch.Tensor, data: torch.Tensor) -> None:
+    if "npu" not in (tensor.device.type, data.device.type) or tensor.device == data.device:
+        torch._C.TensorBase.data.__set__(tensor, data)
+        return
+    # torch lets only backends written in C++ exchange the inside of a tensor with a CPU tensor's.
+    replacement = torch.Tensor._make_subclass(type(tensor), data, tensor.requires_grad)
+    replacement.__dict__.update(tensor.__dict__)
+    torch.utils.swap_tensors(tensor, replacement)
