@@ -20,10 +20,13 @@ def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
         from ascend_patches.finder import take_over
     except ImportError as error:
         # PYTHONPATH reached an interpreter whose environment lacks the toolkit, or half of it was removed.
-        del roots[:]
+        complaint = "no patch is on, the toolkit cannot be imported: %s" % error  # noqa: UP031
         if os.environ.get("ASCEND_PATCHES", "").strip().lower() == "strict":
-            raise
-        sys.stderr.write("ascend_patches: no patch is on, the toolkit cannot be imported: %s\n" % error)  # noqa: UP031
+            # No ImportError: whoever treats vLLM as optional must not take it for an absent package.
+            raise RuntimeError("strict mode: " + complaint)  # noqa: B904 - has to compile on Python 2
+        del roots[:]
+        if sys.stderr is not None:
+            sys.stderr.write("ascend_patches: " + complaint + "\n")
         return None
     return take_over(this, name, path, target)
 
@@ -31,9 +34,10 @@ def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
 def run_next_sitecustomize():  # type: ignore[no-untyped-def]
     """Import the sitecustomize that this one hides, in its place, as if this one were not there."""
     folder = os.path.dirname(__file__)
-    place = sys.path.index(folder) if folder in sys.path else len(sys.path)
-    ours = sys.path[place : place + 1]
-    del sys.path[place : place + 1]
+    behind = sys.path.index(folder) + 1 if folder in sys.path else len(sys.path)
+    # What stands in front of our folder has run already: it is what brought Python here.
+    front, rest = sys.path[:behind], sys.path[behind:]
+    sys.path[:] = rest
     del sys.modules["sitecustomize"]
     try:
         import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
@@ -42,8 +46,9 @@ def run_next_sitecustomize():  # type: ignore[no-untyped-def]
             raise
         sys.modules["sitecustomize"] = this
     finally:
-        # The next one may have changed the path; only our own entry is put back.
-        sys.path[place:place] = ours
+        # The next one may have changed the path: what it put first stays first.
+        place = sys.path.index(rest[0]) if rest and rest[0] in sys.path else 0
+        sys.path[place:place] = front
 
 
 if sys.version_info >= (3, 10) and os.environ.get("ASCEND_PATCHES", "").strip().lower() != "off":

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ascend_patches.api import apply_patches, revert_patches, status
     from ascend_patches.errors import AscendPatchesError, SettingsError, StrictModeError
     from ascend_patches.gates import absent, always, installed, torch_npu_has, version_in, vllm_version_is
-    from ascend_patches.registry import Option, Patch, Rewrite, Variant
+    from ascend_patches.registry import Exemption, Option, Patch, Rewrite, Variant
 
 __all__ = [
     "apply_patches",
@@ -18,6 +18,7 @@ __all__ = [
     "Patch",
     "Variant",
     "Rewrite",
+    "Exemption",
     "Option",
     "vllm_version_is",
     "version_in",
@@ -33,7 +34,7 @@ __all__ = [
 _HOMES = {
     "_version": ("__version__",),
     "api": ("apply_patches", "revert_patches", "status"),
-    "registry": ("Patch", "Variant", "Rewrite", "Option"),
+    "registry": ("Patch", "Variant", "Rewrite", "Exemption", "Option"),
     "gates": ("vllm_version_is", "version_in", "installed", "absent", "torch_npu_has", "always"),
     "errors": ("AscendPatchesError", "SettingsError", "StrictModeError"),
 }

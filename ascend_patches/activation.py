@@ -13,15 +13,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from threading import RLock
+from threading import RLock, get_ident
 from types import ModuleType
 from typing import Any, Literal
 
 from ascend_patches import decision, distributions, fingerprints, registry, settings, targets
+from ascend_patches._version import __version__
 from ascend_patches.decision import Decision, Finding
 from ascend_patches.environment import Environment, here
 from ascend_patches.errors import AscendPatchesError, LockError, SettingsError, StrictModeError, TargetError
 from ascend_patches.finder import Finder, finder, say
+from ascend_patches.foresight import foresee
 from ascend_patches.lock import Lock
 from ascend_patches.registry import Patch, Registry, Rewrite, Variant
 from ascend_patches.settings import Choice, Settings
@@ -63,8 +65,18 @@ class PatchStatus:
     @property
     def unfit(self) -> bool:
         """Whether it is on and yet something keeps it from being applied: what strict mode does not accept."""
-        changed = self.decision is not None and self.decision.kind == "changed"
-        return self.state == "failed" or (self.state == "skipped" and changed)
+        ineffective = self.decision is not None and self.decision.ineffective
+        return self.state == "failed" or (self.state == "skipped" and ineffective)
+
+    @property
+    def proposed(self) -> Variant | None:
+        """The variant of the latest decision."""
+        return self.decision.variant if self.decision is not None else None
+
+    def propose(self, variant: Variant | None) -> None:
+        """Take a variant, of whose targets nothing is known yet."""
+        self.variant = variant
+        self.targets = dict.fromkeys(variant.targets if variant is not None else (), TargetStatus("waiting", ""))
 
     def settle(self, state: State, reason: str) -> None:
         """Give the patch and all its targets one state."""
@@ -112,6 +124,10 @@ class Toolkit:
         self.code_lock = Lock({})
         self.patches: dict[str, PatchStatus] = {}
         self.executed: dict[str, ModuleType] = {}
+        self.loading_in: set[int] = set()
+        """The threads that are loading the declarations."""
+        self.held_up: set[str] = set()
+        """Patches of which a replacement's module was still being imported when its target was there already."""
         self.problems: list[str] = []
         self.fatal: str | None = None
 
@@ -129,7 +145,10 @@ class Toolkit:
     ) -> None:
         """Read the settings, decide, apply what is imported, watch for the rest. A second call changes nothing."""
         if not self.active:
-            known = known if known is not None else registry.known()
+            if get_ident() in self.loading_in:
+                # A package of patches imports what it patches: whoever is loading it goes on when it is whole.
+                return
+            known = known if known is not None else self._load_declarations()
             with self.lock:
                 first = not self.active
                 if first:
@@ -144,6 +163,13 @@ class Toolkit:
             )
         if self.fatal is not None:
             raise StrictModeError(self.fatal)
+
+    def _load_declarations(self) -> Registry:
+        self.loading_in.add(get_ident())
+        try:
+            return registry.known()
+        finally:
+            self.loading_in.discard(get_ident())
 
     def apply(self) -> None:
         """Apply everything that is on and can be applied now, what was reverted included."""
@@ -173,7 +199,10 @@ class Toolkit:
                 variant = status.variant.name if status.variant is not None else ""
                 code = [f"{target}={_code_identity(site.after)}" for target, site in sorted(status.sites.items())]
                 parts.append(repr((name, variant, sorted(status.choice.options.items()), code)))
-        return sha256("\n".join(parts).encode()).hexdigest()[:16] if parts else "none"
+        if not parts:
+            return "none"
+        # What a replacement calls is not fingerprinted, but changes with the release of this package.
+        return sha256("\n".join([__version__, *parts]).encode()).hexdigest()[:16]
 
     @contextmanager
     def out_of_the_way(self) -> Iterator[None]:
@@ -219,8 +248,11 @@ class Toolkit:
             if not status.choice.enabled:
                 status.settle("skipped", status.choice.reason)
             else:
-                for module in patch.modules:
+                for module in patch.watched:
                     self.finder.after[module] = self._imported
+        for status in filter(_is_open, self.patches.values()):
+            for module in status.patch.replacement_modules:
+                self.finder.after.setdefault(module, self._replacement_imported)
         if self.settings.mode == "strict":
             self._check_ahead()
         self.finder.install()
@@ -248,7 +280,7 @@ class Toolkit:
         for name, status in self.patches.items():
             if status.open:
                 foreseen = foresee(status.patch, status.choice, self.where, self.code_lock)
-                if foreseen.verdict == "fail" or foreseen.kind == "changed":
+                if foreseen.ineffective:
                     complaints.append(f"{name}: {foreseen.reason}")
         if complaints:
             self.fatal = "strict mode: " + "; ".join(complaints)
@@ -258,10 +290,18 @@ class Toolkit:
         with self.out_of_the_way():
             with self.lock:
                 self.executed[name] = module
-                concerned = [status for status in self.patches.values() if name in status.patch.modules]
+                concerned = [status for status in self.patches.values() if name in status.patch.watched]
                 for status in concerned:
                     status.forget(name)
             self._advance(concerned, name, already_there)
+
+    def _replacement_imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
+        """A module with replacements has just been executed: what came to its target while it was, can go on."""
+        with self.out_of_the_way():
+            with self.lock:
+                self.executed[name] = module
+            if self.held_up:
+                self._advance([])
 
     def _advance(
         self,
@@ -277,14 +317,20 @@ class Toolkit:
         with self.lock:
             for status in filter(_is_open, statuses):
                 status.decision = self._decide(status)
-            variants = [status.decision.variant for status in filter(_is_open, statuses) if status.decision is not None]
-        for variant in variants:
-            if variant is not None:
-                _import_replacements(variant)
+            proposed = [status.proposed for status in filter(_is_open, statuses)]
+        for variant in filter(None, proposed):
+            _import_replacements(variant)
         with self.lock:
+            statuses = [*statuses, *(self.patches[name] for name in sorted(self.held_up))]
+            self.held_up.clear()
             for status in filter(_is_open, statuses):
                 try:
-                    self._act(status, just_executed, already_there)
+                    if status.proposed is not None and self._replacement_is_being_imported(status.proposed):
+                        self.held_up.add(status.patch.name)
+                        status.propose(status.proposed)
+                        status.settle("waiting", "the module of its replacement is being imported")
+                    else:
+                        self._act(status, just_executed, already_there)
                 except Exception as error:
                     self._fail(status, str(error) if isinstance(error, TargetError) else _described(error))
             self._report()
@@ -316,10 +362,9 @@ class Toolkit:
             self._fail(status, decided.reason)
             return
         reason = "; ".join([decided.reason, *self._withdraw(status)])
-        status.variant = variant
-        status.targets = dict.fromkeys(variant.targets if variant is not None else (), TargetStatus("waiting", ""))
+        status.propose(variant)
         status.settle("waiting" if decided.verdict == "wait" else "skipped", reason)
-        if decided.kind == "changed":
+        if decided.ineffective:
             self.complain(f"{status.patch.name} is skipped: {reason}")
 
     def _apply(self, status: PatchStatus, variant: Variant, just_executed: str, already_there: frozenset[str]) -> None:
@@ -327,14 +372,18 @@ class Toolkit:
             raise TargetError(
                 f"variant {variant.name} fits now, but {status.variant and status.variant.name} is applied"
             )
+        status.propose(variant)
         if not status.sites and status.patch.configure is not None:
             status.patch.configure(status.choice.options)
-        status.variant = variant
         due = [
             rewrite
             for rewrite in variant.rewrites
             if rewrite.target not in status.sites and self._look(status, rewrite.target).kind != "pending"
         ]
+        for rewrite in due:
+            for name, other in self.patches.items():
+                if rewrite.target in other.sites:
+                    raise TargetError(f"{rewrite.target} is rewritten by the patch {name} already")
         status.originals.update((rewrite.target, self._look(status, rewrite.target)) for rewrite in due)
         for rewrite in due:
             # Else it would itself be one who still holds the original.
@@ -382,23 +431,38 @@ class Toolkit:
 
     def _look(self, status: PatchStatus, target: str) -> Finding:
         """The code of a target as upstream has it in this process, as far as it is imported."""
+        for patch in self.patches.values():
+            if target in patch.sites:
+                return patch.originals[target]
         if target in status.originals:
             return status.originals[target]
         name = target.partition(":")[0]
         module = sys.modules.get(name)
-        being_executed = getattr(getattr(module, "__spec__", None), "_initializing", False)
-        if module is None or (being_executed and self.executed.get(name) is not module):
+        if module is None or self._being_executed(name):
             return Finding("pending")
         try:
             found = targets.find(target, module)
         except TargetError as error:
             return Finding("absent", str(error))
+        wrapper = targets.foreign_wrapper(found.value)
+        if wrapper:
+            return Finding("absent", f"{target} is wrapped by {wrapper}, whose work a replacement would undo")
         known = status.looked_at.get(target)
         if known is None or known[0] is not found.value:
             fingerprint = fingerprints.of_function(found.value)
             finding = Finding("code", fingerprint) if fingerprint else Finding("no source", "no source available")
             known = status.looked_at[target] = (found.value, finding)
         return known[1]
+
+    def _being_executed(self, name: str) -> bool:
+        module = sys.modules.get(name)
+        initializing = getattr(getattr(module, "__spec__", None), "_initializing", False)
+        return bool(initializing) and self.executed.get(name) is not module
+
+    def _replacement_is_being_imported(self, variant: Variant) -> bool:
+        """Whether this thread, further up, or one that waits for it, has a module that the variant needs half done."""
+        needed = {rewrite.replacement_module for rewrite in variant.rewrites if rewrite.module in sys.modules}
+        return any(self._being_executed(module) for module in needed if module is not None)
 
     def _report(self) -> None:
         folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
@@ -415,25 +479,6 @@ class Toolkit:
     def _after_fork(self) -> None:
         self.lock.release()
         self._report()
-
-
-def foresee(patch: Patch, choice: Choice, where: Environment, code_lock: Lock) -> Decision:
-    """What would be decided about a patch by the sources on disk, nothing being imported."""
-
-    def look(target: str) -> Finding:
-        module, _, path = target.partition(":")
-        file = fingerprints.source_file(module)
-        if file is None:
-            kind = "no source" if distributions.has_module(module) else "absent"
-            return Finding(kind, f"{target}: no source of {module} to be found")  # type: ignore[arg-type]
-        fingerprint = fingerprints.of_source(fingerprints.read_source(file), path)
-        return Finding("code", fingerprint) if fingerprint else Finding("absent", f"{target}: not defined in {file}")
-
-    return decision.decide(patch, where, look, code_lock, choice.unknown, distributions.has_module)
-
-
-def _foreign(sites: Iterable[Site]) -> list[str]:
-    return [f"{site.target} now belongs to {site.owner_now()}" for site in sites if not site.in_place()]
 
 
 def _is_open(status: PatchStatus) -> bool:
@@ -462,12 +507,19 @@ def _replace(due: list[Rewrite]) -> list[Site]:
     return done
 
 
+def _foreign(sites: Iterable[Site]) -> list[str]:
+    return [f"{site.target} now belongs to {site.owner_now()}" for site in sites if not site.in_place()]
+
+
 def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 def _code_identity(value: Any) -> str:
-    function = fingerprints.plain_function(value)
+    if isinstance(value, property):
+        value = value.fget
+    # Of advice, it is the advice that is ours.
+    function = fingerprints.plain_function(getattr(value, "_self_wrapper", value))
     return (fingerprints.of_function(function) if function is not None else None) or repr(type(value))
 
 

@@ -7,6 +7,7 @@ what it was asked; 2 the command line is wrong.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,14 +25,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     module, _, function = parsed.run.partition(":")
     try:
-        return int(getattr(import_module(f"ascend_patches.commands.{module}"), function)(parsed))
+        code = int(getattr(import_module(f"ascend_patches.commands.{module}"), function)(parsed))
+        sys.stdout.flush()
     except AscendPatchesError as error:
         print(f"ascend-patches: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader of our output has gone; there is nobody to tell.
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
+        _drop_output()
         return 1
+    except OSError as error:
+        _drop_output()
+        print(f"ascend-patches: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _drop_output() -> None:
+    """Let the interpreter find, at its end, somewhere to flush to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
     explain = with_json(with_config(command("explain", "reports:explain", "one patch: what, why, where, and what now")))
     explain.add_argument("name", metavar="PATCH")
     with_json(with_config(command("doctor", "doctor:doctor", "is activation in place, does it reach every process")))
+
+    check = command("check", "check:check", "what every patch would do on a release that is not installed here")
+    with_json(with_config(check))
+    check.add_argument(
+        "releases", nargs="+", metavar="RELEASE", help="vllm==X, vllm-ascend==Y, a wheel, a site-packages"
+    )
 
     init = command("init", "sources:init", "write a commented patches.toml")
     init.add_argument("file", nargs="?", default="patches.toml", help="where to (default: patches.toml; - prints it)")

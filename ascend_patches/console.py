@@ -32,7 +32,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings) - 1)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        padded = [coloured(cell) + " " * (width - len(cell)) for cell, width in zip(cells, widths, strict=False)]
         return "  ".join([*padded, cells[-1]]).rstrip()
 
     return "\n".join([line(headings), *map(line, rows)])

@@ -6,12 +6,15 @@ This is the whole rule, in one function without side effects. Activation asks it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from ascend_patches.environment import Environment
-from ascend_patches.lock import Lock
+from ascend_patches.lock import Entry, Lock
 from ascend_patches.registry import Patch, Variant
+
+Kind = Literal["", "native", "not needed", "unsupported", "changed", "lying version", "unverified"]
+"""What kind of outcome it is; "unsupported" and "changed" leave a patch that is on without effect."""
 
 
 class Finding(NamedTuple):
@@ -35,7 +38,12 @@ class Decision(NamedTuple):
     verdict: Literal["apply", "wait", "skip", "fail"]
     variant: Variant | None
     reason: str
-    kind: Literal["", "native", "not needed", "changed", "lying version", "unverified"] = ""
+    kind: Kind = ""
+
+    @property
+    def ineffective(self) -> bool:
+        """Whether a patch that is on has no effect, without anybody having said that this is how it should be."""
+        return self.verdict == "fail" or self.kind in ("unsupported", "changed")
 
 
 class _Fit(NamedTuple):
@@ -58,10 +66,19 @@ class _Fit(NamedTuple):
     def exact(self) -> bool:
         return self.fits_so_far and not self.pending
 
+    def may_turn_out(self, patch: Patch) -> bool:
+        """Whether an import of a module that the patch watches may show that this is the code."""
+        watched = all(target.partition(":")[0] in patch.watched for target in self.pending)
+        return bool(self.pending) and watched and (self.fits_so_far or self.nothing_known)
+
 
 def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: str, locatable: Locatable) -> Decision:
     """Choose a variant of a patch, or say why there is none to choose (yet)."""
+    exemption = patch.exemption(where)
+    exempt: Kind = "native" if exemption is not None and exemption.native else "not needed"
     candidates = [variant for variant in patch.variants if variant.gate.could_hold(where)]
+    if not candidates and exemption is not None:
+        return Decision("skip", None, exemption.why, exempt)
     if not candidates:
         reasons = (f"{variant.name}: {variant.gate.judge(where).why}" for variant in patch.variants)
         return Decision("skip", None, "not for this environment: " + "; ".join(reasons), "not needed")
@@ -70,50 +87,52 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
         names = " and ".join(variant.name for variant in proposed)
         return Decision("fail", None, f"its declaration is ambiguous here: variants {names} both fit")
     first = proposed[0] if proposed else None
-    fits = {variant.name: _compare(patch, variant, look, lock) for variant in candidates}
+    fits = {variant.name: _compare(patch, variant, look, lock, locatable) for variant in candidates}
 
     if first is not None:
         fit = fits[first.name]
-        if fit.fits_so_far:
+        if fit.fits_so_far and not set(first.relies_on) & set(fit.pending):
             return Decision("apply", first, _verified(first, where, fit))
-        if fit.nothing_known and all(map(locatable, first.modules)):
+        if fit.fits_so_far:
+            missing = ", ".join(sorted(set(first.relies_on) & set(fit.pending)))
+            return Decision("wait", first, f"variant {first.name} fits so far, but relies on {missing}")
+        if fit.nothing_known:
             return Decision("wait", first, f"variant {first.name} fits: {first.gate.judge(where).why}")
 
-    exact = [variant for variant in candidates if variant is not first and fits[variant.name].exact]
+    others = [variant for variant in candidates if variant is not first]
+    exact = [variant for variant in others if fits[variant.name].exact]
+    if len(exact) == 1 and exact[0].gate.needs_torch_npu(where):
+        return Decision("wait", None, f"variant {exact[0].name} knows the code, but {exact[0].gate.judge(where).why}")
     if len(exact) == 1:
-        fit = fits[exact[0].name]
-        why = first.gate.judge(where).why if first is not None else exact[0].gate.judge(where).why
-        reason = f"its code is that of {_releases(fit)}, although {why}: the version string is not to be trusted"
+        proposal = first.gate.judge(where) if first is not None else exact[0].gate.judge(where)
+        known = f"its code is that of {_releases(fits[exact[0].name])}"
+        if proposal.holds is None:
+            return Decision("apply", exact[0], f"{known}; {proposal.why}")
+        reason = f"{known}, although {proposal.why}: the version string is not to be trusted"
         return Decision("apply", exact[0], reason, "lying version")
 
-    for entry in lock.native(patch.name):
-        findings = {target: look(target) for target in entry.fingerprints}
-        if all(found == Finding("code", entry.fingerprints[target]) for target, found in findings.items()):
-            return Decision(
-                "skip", None, f"native: this code has it already, as {', '.join(entry.seen_in)} had", "native"
-            )
+    natives = [_compare_native(entry, look, locatable) for entry in lock.native(patch.name)]
+    for fit in natives:
+        if fit.exact:
+            return Decision("skip", None, f"native: this code has it already, as {_releases(fit)} had", "native")
 
+    if first is not None:
+        why = f"variant {first.name} is for these versions, but not for this code"
+    elif exemption is not None:
+        why = exemption.why
+    else:
+        unmet = "; ".join(dict.fromkeys(variant.gate.judge(where).why for variant in candidates))
+        why = f"no variant is for these versions ({unmet})"
+    if any(fit.may_turn_out(patch) for fit in (*(fits[variant.name] for variant in others), *natives)):
+        return Decision("wait", None, f"{why}; the code that is still to be imported decides")
+    if first is None and exemption is not None:
+        return Decision("skip", None, why, exempt)
     if first is None:
-        undecided = [
-            variant for variant in candidates if fits[variant.name].pending and not fits[variant.name].problems
-        ]
-        why = "; ".join(dict.fromkeys(variant.gate.judge(where).why for variant in candidates))
-        if any(all(map(locatable, variant.modules)) for variant in undecided):
-            return Decision(
-                "wait",
-                None,
-                f"no variant is for these versions ({why}); the code decides when it is imported",
-            )
-        return Decision(
-            "skip", None, f"no variant is for these versions ({why}), and none knows the code", "not needed"
-        )
+        return Decision("skip", None, f"{why}, and none knows the code", "unsupported")
 
     fit = fits[first.name]
     if fit.problems:
         return Decision("skip", first, f"upstream changed: {'; '.join(fit.problems)}", "changed")
-    if fit.nothing_known:
-        missing = [module for module in first.modules if not locatable(module)]
-        return Decision("skip", first, f"upstream changed: there is no module {', '.join(missing)}", "changed")
     if unknown == "apply":
         return Decision(
             "apply", first, f"not verified: {_unverified(patch, fit)}, but the settings say so", "unverified"
@@ -121,22 +140,36 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
     return Decision("skip", first, f"upstream changed: {_unverified(patch, fit)}", "changed")
 
 
-def _compare(patch: Patch, variant: Variant, look: Look, lock: Lock) -> _Fit:
+def _compare(patch: Patch, variant: Variant, look: Look, lock: Lock, locatable: Locatable) -> _Fit:
+    fit = _found(variant.examined, look, locatable)
+    entry = lock.verified(patch.name, variant, fit.live) if fit.live else None
+    return fit._replace(seen_in=entry.seen_in if entry is not None else None)
+
+
+def _compare_native(entry: Entry, look: Look, locatable: Locatable) -> _Fit:
+    fit = _found(entry.fingerprints, look, locatable)
+    same = all(entry.fingerprints[target] == fingerprint for target, fingerprint in fit.live.items())
+    return fit._replace(seen_in=entry.seen_in if fit.live and same else None)
+
+
+def _found(targets: Iterable[str], look: Look, locatable: Locatable) -> _Fit:
     pending: list[str] = []
     problems: list[str] = []
     live: dict[str, str] = {}
-    for target in variant.targets:
+    for target in targets:
         kind, text = look(target)
+        module = target.partition(":")[0]
         if kind == "code":
             live[target] = text
-        elif kind == "pending":
-            pending.append(target)
+        elif kind == "no source":
+            live[target] = f"({text})"
         elif kind == "absent":
             problems.append(text)
+        elif locatable(module):
+            pending.append(target)
         else:
-            live[target] = f"({text})"
-    entry = lock.verified(patch.name, variant, live) if live else None
-    return _Fit(tuple(pending), tuple(problems), live, entry.seen_in if entry is not None else None)
+            problems.append(f"there is no module {module}")
+    return _Fit(tuple(pending), tuple(dict.fromkeys(problems)), live, None)
 
 
 def _verified(variant: Variant, where: Environment, fit: _Fit) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 
@@ -46,7 +46,8 @@ def distributions(folder: str) -> Iterator[Distribution]:
         return
     for entry in sorted(entries):
         stem, extension = os.path.splitext(entry)
-        if extension in (".dist-info", ".egg-info"):
+        # What pip was interrupted while removing it leaves its name with a ~ in front.
+        if extension in (".dist-info", ".egg-info") and not entry.startswith("~"):
             path = os.path.join(folder, entry)
             # dist-info is NAME-VERSION; egg-info is NAME, NAME-VERSION or NAME-VERSION-pyX.Y, and may be a plain file
             name, _, rest = stem.partition("-")
@@ -64,7 +65,7 @@ def find(name: str) -> Distribution | None:
     wanted = normalised(name)
     for distribution in on_path():
         if distribution.name == wanted:
-            return distribution._replace(version=_stated_version(distribution))
+            return distribution._replace(version=stated_version(distribution))
     return None
 
 
@@ -92,12 +93,8 @@ def has_module(name: str) -> bool:
         return False
     if not rest or not os.path.isdir(location):  # from an archive, say: only an import would tell
         return not rest or not os.path.isfile(location) or not location.endswith(".py")
-    folder, last = os.path.join(location, *rest[:-1]), rest[-1]
-    try:
-        entries = os.listdir(folder)
-    except OSError:
-        return False
-    return any(entry == last or entry.startswith(f"{last}.") for entry in entries)
+    path = os.path.join(location, *rest)
+    return os.path.isdir(path) or _is_module(path)
 
 
 def provider(package: str) -> Provider | None:
@@ -109,17 +106,20 @@ def provider(package: str) -> Provider | None:
     if location is None:
         return None
     root = os.path.dirname(os.path.abspath(location))
-    for distribution in sorted(distributions(root), key=lambda found: _likelihood(found, package)):
-        if _provides(distribution, package):
-            return Provider(_stated_version(distribution), os.path.basename(distribution.metadata_path), location)
-    for distribution in on_path():
-        if _is_editable_install_of(distribution, root):
+    namespace = os.path.isdir(location) and not _is_module(os.path.join(location, "__init__"))
+    for distribution in _likeliest_first(distributions(root), package):
+        if _provides(distribution, package, namespace):
+            return Provider(stated_version(distribution), os.path.basename(distribution.metadata_path), location)
+    for distribution in _likeliest_first(on_path(), package):
+        if _is_editable_install_of(distribution, root) and _may_provide(distribution, package):
             source = f"{os.path.basename(distribution.metadata_path)} (editable)"
-            return Provider(_stated_version(distribution), source, location)
+            return Provider(stated_version(distribution), source, location)
     for path in (os.path.join(root, "PKG-INFO"), os.path.join(location, "_version.py")):
         version = _version_in_file(path)
         if version is not None:
             return Provider(version, path, location)
+    if namespace:  # what an uninstalled package left behind, or a folder that happens to be on the path
+        return None
     return Provider(None, f"{location} (no metadata beside it)", location)
 
 
@@ -136,18 +136,32 @@ def entry_points(group: str) -> Iterator[tuple[str, str, str]]:
                 inside = line == f"[{group}]"
             elif inside and "=" in line and not line.startswith(("#", ";")):
                 name, _, value = line.partition("=")
-                yield distribution.name, name.strip(), value.strip()
+                yield distribution.name, name.strip(), value.partition("[")[0].strip()
 
 
-def _likelihood(distribution: Distribution, package: str) -> tuple[bool, bool, str]:
+def _is_module(path: str) -> bool:
+    from importlib.machinery import all_suffixes
+
+    return any(os.path.isfile(path + suffix) for suffix in all_suffixes())
+
+
+def _likeliest_first(found: Iterable[Distribution], package: str) -> list[Distribution]:
     name = normalised(package)
-    return distribution.name != name, not distribution.name.startswith(name), distribution.name
+    return sorted(found, key=lambda one: (one.name != name, not one.name.startswith(name)))
 
 
-def _provides(distribution: Distribution, package: str) -> bool:
-    record = distribution.read("RECORD") or distribution.read("SOURCES.txt") or distribution.read("installed-files.txt")
-    if record:
-        return re.search(rf"^(?:.*/)?{re.escape(package)}(?:/__init__)?\.py\b", record, re.MULTILINE) is not None
+def _provides(distribution: Distribution, package: str, namespace: bool) -> bool:
+    # The sources of an egg-info may lie in a folder such as src/; a RECORD begins where the package is imported from.
+    sources = distribution.read("SOURCES.txt") or distribution.read("installed-files.txt")
+    record = distribution.read("RECORD") or sources
+    if not record:
+        return _may_provide(distribution, package)
+    above = r"(?:[^/\n]+/)?" if record is sources else ""
+    inside = "/" if namespace else r"(?:/__init__)?\.(?:[\w-]+\.)*(?:py|pyd|so)(?:,|\s*$)"
+    return re.search(rf"^{above}{re.escape(package)}{inside}", record, re.MULTILINE) is not None
+
+
+def _may_provide(distribution: Distribution, package: str) -> bool:
     top_level = distribution.read("top_level.txt").split()
     return package in top_level if top_level else distribution.name == normalised(package)
 
@@ -166,18 +180,18 @@ def _is_editable_install_of(distribution: Distribution, root: str) -> bool:
     except (ValueError, KeyError, TypeError):
         return False
     # In a source tree the package lies at the top or in a folder such as src/.
-    inside = os.path.commonpath([os.path.realpath(source), os.path.realpath(root)]) == os.path.realpath(source)
-    return editable and inside
+    root, source = os.path.realpath(root), os.path.realpath(source)
+    return editable and source in (root, os.path.dirname(root))
 
 
-def _stated_version(distribution: Distribution) -> str | None:
+def stated_version(distribution: Distribution) -> str | None:
     text = distribution.read("METADATA") or distribution.read("PKG-INFO")
     if not text:
         return _version_in_file(distribution.metadata_path) or distribution.version
-    return _version_in_headers(text) or distribution.version
+    return version_in_headers(text) or distribution.version
 
 
-def _version_in_headers(text: str) -> str | None:
+def version_in_headers(text: str) -> str | None:
     headers, _, _ = text.partition("\n\n")
     found = re.search(r"^Version:[ \t]*(\S+)[ \t]*$", headers, re.MULTILINE | re.IGNORECASE)
     return found[1] if found else None
@@ -190,6 +204,6 @@ def _version_in_file(path: str) -> str | None:
     except OSError:
         return None
     if not path.endswith(".py"):
-        return _version_in_headers(text)
+        return version_in_headers(text)
     found = re.search(r"^(?:__version__|version)\b[^\n]*=\s*['\"]([^'\"\n]+)['\"]", text, re.MULTILINE)
     return found[1] if found else None

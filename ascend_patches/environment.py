@@ -12,7 +12,6 @@ from packaging.version import Version
 from ascend_patches import distributions
 from ascend_patches.versions import parse
 
-
 Capability = tuple[str, str | None]
 """An op of torch_npu, and an argument that the op takes, or None for the op alone."""
 

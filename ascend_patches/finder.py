@@ -25,7 +25,7 @@ class Loader:
         return getattr(self._loader, name)
 
     def __reduce_ex__(self, protocol: "Any") -> "Any":
-        return self._loader.__reduce_ex__(protocol)
+        return _the_real_one, (self._loader,)
 
     def create_module(self, spec: "Any") -> "Any":
         create = getattr(self._loader, "create_module", None)
@@ -44,6 +44,10 @@ class Loader:
         if after is not None:
             # A module may have put another object in its own place while it executed.
             after(spec.name, sys.modules.get(spec.name, module), already_there)
+
+
+def _the_real_one(loader: "Any") -> "Any":
+    return loader
 
 
 class Finder:
@@ -117,10 +121,9 @@ def start(how: str, roots: "Iterable[str]") -> None:
 
 def take_over(waiting: "Any", name: str, path: "Any", target: "Any") -> "Any":
     """Take the place of the module that waited since interpreter start, and answer in its stead."""
-    if finder in sys.meta_path:
-        return None
-    # In place: another thread may be walking the list, and must neither miss nor repeat one of its entries.
-    sys.meta_path[sys.meta_path.index(waiting)] = finder
+    if finder not in sys.meta_path and waiting in sys.meta_path:
+        # In place: another thread may be walking the list, and must neither miss nor repeat one of its entries.
+        sys.meta_path[sys.meta_path.index(waiting)] = finder
     start("sitecustomize" if waiting.__name__ == "sitecustomize" else ".pth", waiting.roots)
     return finder.find_spec(name, path, target)
 

@@ -11,10 +11,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
 from ascend_patches import distributions
+from ascend_patches.same_code import compiles_to
 
 _LENGTH = 16
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -50,7 +52,8 @@ def plain_function(value: object) -> FunctionType | None:
             value = value.__func__
         elif isinstance(value, property):
             value = value.fget
-        else:
+        elif "__wrapped__" in getattr(value, "__dict__", ()) or hasattr(type(value), "__wrapped__"):
+            # Not of whatever answers to the name: there are objects that make up every attribute they are asked for.
             value = getattr(value, "__wrapped__", value)
     return value if isinstance(value, FunctionType) else None
 
@@ -70,18 +73,23 @@ def node_of_function(function: object) -> ast.AST | None:
 def node_in_source(source: str, path: str) -> ast.AST | None:
     """The one definition of a name in source text; None where it is missing or written in several ways."""
     *classes, name = path.split(".")
-    body: list[ast.stmt] = _parse(source).body
+    body: list[ast.stmt] = parse(source).body
     for class_name in classes:
-        found = [node for node in _statements(body) if isinstance(node, ast.ClassDef) and node.name == class_name]
+        found = [node for node in statements(body) if isinstance(node, ast.ClassDef) and node.name == class_name]
         if len(found) != 1:
             return None
         body = found[0].body
-    definitions = [
+    return definition(body, name)
+
+
+def definition(body: list[ast.stmt], name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The one definition of a function in a block; None where it is missing or written in several ways."""
+    found = [
         node
-        for node in _statements(body)
+        for node in statements(body)
         if isinstance(node, _DEFINITIONS) and node.name == name and not _is_accessory(node)
     ]
-    return definitions[0] if len(definitions) == 1 else None
+    return found[0] if len(found) == 1 else None
 
 
 def source_file(module: str) -> str | None:
@@ -114,6 +122,9 @@ def _write(value: Any, out: Callable[[str], None]) -> None:
             field: Any = getattr(value, name, None)
             if name == "body" and isinstance(value, _DOCUMENTED) and _has_docstring(field):
                 field = field[1:]
+            if isinstance(value, ast.JoinedStr):
+                # Some Pythons end a format with a piece of no text.
+                field = [piece for piece in field if not (isinstance(piece, ast.Constant) and piece.value == "")]
             # What is absent is not written: later Pythons have fields that earlier ones lack.
             if field is None or field == [] or name in _IGNORED_FIELDS:
                 continue
@@ -136,7 +147,8 @@ def _has_docstring(body: Any) -> bool:
     return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
 
 
-def _parse(source: str) -> ast.Module:
+def parse(source: str) -> ast.Module:
+    """The syntax tree of source text, without the warnings that are upstream's to give."""
     with warnings.catch_warnings():
         # An invalid escape in upstream's code is upstream's to warn about.
         warnings.simplefilter("ignore")
@@ -151,18 +163,27 @@ def _block_of_function(function: object) -> tuple[str, ast.AST] | None:
     if source is None:
         return None
     code = plain.__code__
-    lines = source.split("\n")[code.co_firstlineno - 1 :]
-    for block in _blocks(lines):
+    around = _class_around(plain.__qualname__)
+    header = f"class {around}:" if around.isidentifier() else "if True:"
+    for block in _blocks(source.split("\n")[code.co_firstlineno - 1 :]):
         try:
-            body = _parse(f"if True:\n{block}" if block[:1].isspace() else block).body
+            tree = parse(f"{header}\n{block}" if block[:1].isspace() else block)
         except (SyntaxError, ValueError):
             continue
-        if isinstance(body[0], ast.If):
-            body = body[0].body
-        node = body[0]
-        # Another name means that the file is no longer the one this function was compiled from.
-        return (block, node) if isinstance(node, _DEFINITIONS) and node.name == code.co_name else None
+        node = tree.body[0]
+        if isinstance(node, (ast.ClassDef, ast.If)):
+            node = node.body[0]
+        if isinstance(node, _DEFINITIONS) and node.name == code.co_name and compiles_to(tree, code):
+            return block, node
+        return None
     return None
+
+
+def _class_around(qualname: str) -> str:
+    """The class whose private names a function sees, or nothing where there is none."""
+    names = qualname.split(".")
+    around = [name for name, inner in pairwise(names) if "<locals>" not in (name, inner)]
+    return around[-1] if around else ""
 
 
 def _blocks(lines: list[str]) -> Iterator[str]:
@@ -195,15 +216,15 @@ def _source_of_module(function: FunctionType) -> str | None:
     return source if isinstance(source, str) else None
 
 
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Statements of a block and of what it holds conditionally, but not of the definitions in it."""
     for statement in body:
         yield statement
         if not isinstance(statement, _DOCUMENTED):
             for name in ("body", "orelse", "finalbody"):
-                yield from _statements(getattr(statement, name, []))
+                yield from statements(getattr(statement, name, []))
             for handler in getattr(statement, "handlers", []):
-                yield from _statements(handler.body)
+                yield from statements(handler.body)
 
 
 def _is_accessory(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -212,7 +233,6 @@ def _is_accessory(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
         if isinstance(decorator, ast.Attribute) and decorator.attr in (
             "setter",
             "deleter",
-            "getter",
             "overload",
         ):
             return True

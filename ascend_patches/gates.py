@@ -31,13 +31,17 @@ class Gate:
     def judge(self, where: Environment) -> Verdict:
         raise NotImplementedError
 
+    def leaves(self) -> Iterator[Gate]:
+        """The conditions that it is put together from."""
+        yield self
+
     def could_hold(self, where: Environment) -> bool:
         """Whether it might hold if the versions were other than they say."""
         return self.judge(where.without_versions()).holds is not False
 
     def needs_torch_npu(self, where: Environment) -> bool:
-        """Whether, whatever the versions are, it might still fail for what a torch_npu not loaded yet cannot do."""
-        return any(not self.could_hold(supposed) for supposed in torch_npu_answers([self], where))
+        """Whether a torch_npu that is not loaded yet could still rule out what some versions would allow."""
+        return self.could_hold(where) and not all(map(self.could_hold, torch_npu_answers([self], where)))
 
     def __and__(self, other: Gate) -> Gate:
         return AllOf((*_parts(self, AllOf), *_parts(other, AllOf)))
@@ -123,6 +127,10 @@ class AllOf(Gate):
     def __init__(self, gates: tuple[Gate, ...]) -> None:
         self.gates = gates
 
+    def leaves(self) -> Iterator[Gate]:
+        for gate in self.gates:
+            yield from gate.leaves()
+
     def judge(self, where: Environment) -> Verdict:
         verdicts = [gate.judge(where) for gate in self.gates]
         for decisive in (False, None):
@@ -139,6 +147,10 @@ class AnyOf(Gate):
     def __init__(self, gates: tuple[Gate, ...]) -> None:
         self.gates = gates
 
+    def leaves(self) -> Iterator[Gate]:
+        for gate in self.gates:
+            yield from gate.leaves()
+
     def judge(self, where: Environment) -> Verdict:
         verdicts = [gate.judge(where) for gate in self.gates]
         for decisive in (True, None):
@@ -154,6 +166,9 @@ class AnyOf(Gate):
 class Not(Gate):
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
+
+    def leaves(self) -> Iterator[Gate]:
+        yield from self.gate.leaves()
 
     def judge(self, where: Environment) -> Verdict:
         holds, why = self.gate.judge(where)

@@ -11,7 +11,7 @@ from typing import Any
 from ascend_patches import distributions
 from ascend_patches.environment import Environment
 from ascend_patches.errors import DeclarationError
-from ascend_patches.gates import Gate, torch_npu_answers
+from ascend_patches.gates import Gate, TorchNpuHas, torch_npu_answers
 
 ENTRY_POINT_GROUP = "ascend_patches.patches"
 
@@ -64,7 +64,7 @@ class Option:
 _BEYOND_64_BITS = 2**63  # what TOML promises; larger numbers cannot always be written down or made a float again
 _TYPE_NAMES: dict[type | None, str] = {
     bool: "true or false",
-    int: "an integer of 64 bits",
+    int: "an integer",
     float: "a number",
     str: "a string",
 }
@@ -105,6 +105,12 @@ class Rewrite:
     def path(self) -> str:
         return self.target.partition(":")[2]
 
+    @property
+    def replacement_module(self) -> str | None:
+        """The module that ``replace`` or ``around`` will be imported from; None if it was given as a function."""
+        given = self.replace if self.replace is not None else self.around
+        return given.partition(":")[0] if isinstance(given, str) else None
+
     def replacement(self) -> Any:
         """The function behind ``replace`` or ``around``, imported now if it was named."""
         given = self.replace if self.replace is not None else self.around
@@ -124,6 +130,9 @@ class Variant:
     name: str
     gate: Gate
     rewrites: tuple[Rewrite, ...]
+    relies_on: tuple[str, ...] = ()
+    """Functions that are not replaced but that the replacements count on, such as the constructor of their class; the
+    variant fits only where these are known code as well."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.gate, Gate):
@@ -136,14 +145,37 @@ class Variant:
         targets = [rewrite.target for rewrite in self.rewrites]
         if len(set(targets)) != len(targets):
             raise DeclarationError(f"variant {self.name!r} rewrites a target twice: {targets}")
+        for target in self.relies_on:
+            if _TARGET.fullmatch(target) is None:
+                raise DeclarationError(f"variant {self.name!r} relies on {target!r}, which is no 'package.module:name'")
 
     @property
     def modules(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(rewrite.module for rewrite in self.rewrites))
+        """The modules whose code has to be known."""
+        return tuple(dict.fromkeys(target.partition(":")[0] for target in self.examined))
 
     @property
     def targets(self) -> tuple[str, ...]:
         return tuple(rewrite.target for rewrite in self.rewrites)
+
+    @property
+    def examined(self) -> tuple[str, ...]:
+        """Everything whose code has to be known: the targets, and what the replacements rely on."""
+        return tuple(dict.fromkeys((*self.targets, *self.relies_on)))
+
+
+@dataclass(frozen=True)
+class Exemption:
+    """Releases that need no variant of a patch, and why, in words that a report can quote.
+
+    ``native`` says that they have the patch's idea themselves; ``targets`` then name the code that has it, whose
+    fingerprints the lock keeps so that it is recognised under any version string.
+    """
+
+    gate: Gate
+    why: str
+    native: bool = False
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +185,7 @@ class Patch:
     name: str
     summary: str
     variants: tuple[Variant, ...]
+    exemptions: tuple[Exemption, ...] = ()
     why: str = ""
     upstream: tuple[str, ...] = ()
     retire: str = ""
@@ -178,12 +211,29 @@ class Patch:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Every module any variant rewrites."""
+        """Every module whose code any variant has to know."""
         return tuple(dict.fromkeys(module for variant in self.variants for module in variant.modules))
+
+    @property
+    def replacement_modules(self) -> tuple[str, ...]:
+        """Every module that a replacement of any variant will be imported from."""
+        named = (rewrite.replacement_module for variant in self.variants for rewrite in variant.rewrites)
+        return tuple(dict.fromkeys(module for module in named if module is not None))
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Every module whose import may settle something about it."""
+        native = [target.partition(":")[0] for exemption in self.exemptions for target in exemption.targets]
+        asks = any(isinstance(leaf, TorchNpuHas) for variant in self.variants for leaf in variant.gate.leaves())
+        return tuple(dict.fromkeys((*self.modules, *native, *(["torch_npu"] if asks else []))))
 
     def proposed(self, where: Environment) -> list[Variant]:
         """The variants whose gates hold; more than one is a mistake in the declaration."""
         return [variant for variant in self.variants if variant.gate.judge(where).holds is True]
+
+    def exemption(self, where: Environment) -> Exemption | None:
+        """Why there is nothing to do there, if somebody has said so."""
+        return next((each for each in self.exemptions if each.gate.judge(where).holds is True), None)
 
     def ambiguous(self, where: Environment) -> list[Variant]:
         """The variants that could all be chosen there, whatever torch_npu can do, if that is more than one."""

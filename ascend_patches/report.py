@@ -10,13 +10,15 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from ascend_patches._version import __version__
-from ascend_patches.gates import AllOf, AnyOf, Gate, Not, Present, VersionIn
+from ascend_patches.gates import Gate, Present, VersionIn
 
 if TYPE_CHECKING:
     from ascend_patches.activation import PatchStatus, Toolkit
+    from ascend_patches.targets import Site
 
 ALWAYS_SHOWN = ("vllm", "vllm-ascend", "torch", "torch-npu")
 _PREFIX = "ascend_patches-"
+_SHOWN = ("name", "state", "variant", "reason")
 
 
 def status(toolkit: Toolkit) -> dict[str, Any]:
@@ -81,31 +83,41 @@ def read(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
         try:
             with open(path, encoding="utf-8") as stream:
                 data = json.load(stream)
-            data["running"] = _is_running(data)
-            data["patches"] = [dict(patch) for patch in data["patches"]]
-            reports.append(data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path}: no report: {error}")
+            patches = [{**patch, **{key: patch[key] for key in _SHOWN}} for patch in data["patches"]]
+            checked = {"problems": list(data["problems"]), "patches": patches, "running": _is_running(data)}
+            reports.append({**data, **checked})
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+            problems.append(f"{path}: no report: {type(error).__name__}: {error}")
     return reports, problems
 
 
 def _patch(name: str, patch: PatchStatus, toolkit: Toolkit) -> dict[str, Any]:
-    found = [
-        {"target": target, "state": status.state, "reason": _waiting_for(target, toolkit) or status.reason}
-        if status.state == "waiting"
-        else {"target": target, "state": status.state, "reason": status.reason}
+    missed = {
+        target: why
         for target, status in patch.targets.items()
-    ]
-    missed = sorted({why for why in (_waiting_for(one["target"], toolkit) for one in found) if why})
+        if status.state == "waiting" and (why := _waiting_for(target, toolkit))
+    }
     return {
         "name": name,
         "state": patch.state,
         "variant": patch.variant.name if patch.variant is not None else None,
-        "reason": "; ".join([*missed, patch.reason]) if patch.state == "waiting" else patch.reason,
+        "reason": "; ".join([*sorted(set(missed.values())), patch.reason]),
         "enabled": patch.choice.enabled,
         "options": dict(patch.choice.options),
-        "targets": found,
+        "targets": [
+            {
+                "target": target,
+                "state": status.state,
+                "reason": missed.get(target) or _covered(patch.sites.get(target)) or status.reason,
+            }
+            for target, status in patch.targets.items()
+        ],
     }
+
+
+def _covered(site: Site | None) -> str:
+    """Who has put something on top of what was replaced, read back at this moment."""
+    return "" if site is None or site.in_place() else f"replaced, and now belongs to {site.owner_now()}"
 
 
 def _waiting_for(target: str, toolkit: Toolkit) -> str:
@@ -123,11 +135,7 @@ def _waiting_for(target: str, toolkit: Toolkit) -> str:
 
 
 def _packages(gate: Gate) -> set[str]:
-    if isinstance(gate, (AllOf, AnyOf)):
-        return {package for part in gate.gates for package in _packages(part)}
-    if isinstance(gate, Not):
-        return _packages(gate.gate)
-    return {gate.package} if isinstance(gate, (VersionIn, Present)) else set()
+    return {leaf.package for leaf in gate.leaves() if isinstance(leaf, (VersionIn, Present))}
 
 
 def _is_running(data: dict[str, Any]) -> bool | None:

@@ -7,14 +7,18 @@ is a mistake in all of them: nothing is guessed, and nothing is switched on by s
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from ascend_patches.distributions import normalised
 from ascend_patches.environment import Environment
 from ascend_patches.errors import SettingsError, VersionError
 from ascend_patches.registry import OptionValue, Patch
+from ascend_patches.toml_lines import Path, lines_of
 from ascend_patches.versions import Range, parse_range
 
 if sys.version_info >= (3, 11):
@@ -26,7 +30,8 @@ MODES = ("on", "off", "strict")
 UNKNOWN = ("skip", "apply")
 MACHINE_WIDE = "/etc/ascend_patches/patches.toml"
 
-Path = tuple[str | int, ...]
+_LARGEST = 256_000
+_DEEPEST = len(("patches", "NAME", "override", 0, "when", "PACKAGE"))
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,8 @@ class Settings:
                 if key in in_force and in_force[key].values[key] != value:
                     both = f"[{_condition(in_force[key])}] and [{_condition(override)}]"
                     where_to_look = f"{self.file}: patches.{patch.name}.{key}"
-                    raise SettingsError([f"{where_to_look}: two overrides apply here and disagree: {both}"])
+                    mistake = f"{where_to_look}: two overrides apply here and disagree: {both}"
+                    raise SettingsError([mistake], strict=self.mode == "strict")
                 in_force[key] = override
                 values[key] = value
                 if key == "enabled":
@@ -142,12 +148,13 @@ def read_file(file: str, patches: Mapping[str, Patch]) -> Settings:
     """One settings file, checked against the patches that are known."""
     text = _read_trusted(file)
     try:
-        document = tomllib.loads(text)
+        try:
+            document = tomllib.loads(text)
+        except ValueError as error:  # TOMLDecodeError is one; so is what Python says of a number of ten thousand digits
+            raise SettingsError([f"{file}: not TOML: {error}"]) from None
+        return _Reader(file, text, patches).read(document)
     except RecursionError:
         raise SettingsError([f"{file}: not read: nested too deeply"]) from None
-    except ValueError as error:  # TOMLDecodeError is one; so is what Python says of an integer of a million digits
-        raise SettingsError([f"{file}: not TOML: {error}"]) from None
-    return _Reader(file, text, patches).read(document)
 
 
 def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Settings:
@@ -155,24 +162,25 @@ def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Setti
     mode = os.environ.get("ASCEND_PATCHES", "").strip().lower() or settings.mode
     if mode not in MODES:
         mistakes.append(f"ASCEND_PATCHES={mode!r}: expected one of {', '.join(MODES)}{_nearest(mode, MODES)}")
-    switched: dict[str, frozenset[str]] = {}
-    for variable in ("ASCEND_PATCHES_ENABLE", "ASCEND_PATCHES_DISABLE"):
-        names = frozenset(filter(None, (name.strip() for name in os.environ.get(variable, "").split(","))))
-        switched[variable] = frozenset(patches) if names == {"all"} else names
-        for name in sorted(switched[variable] - patches.keys()):
-            mistakes.append(f"{variable}: there is no patch {name!r}{_nearest(name, patches)}")
-    for name in sorted(switched["ASCEND_PATCHES_ENABLE"] & switched["ASCEND_PATCHES_DISABLE"]):
+    enable, disable = _names_in("ASCEND_PATCHES_ENABLE"), _names_in("ASCEND_PATCHES_DISABLE")
+    for name in sorted(enable & disable):
         mistakes.append(f"ASCEND_PATCHES_ENABLE and ASCEND_PATCHES_DISABLE both name {name!r}")
+    for variable, names in (("ASCEND_PATCHES_ENABLE", enable), ("ASCEND_PATCHES_DISABLE", disable)):
+        for name in sorted(names - patches.keys() - {"all"}):
+            mistakes.append(f"{variable}: there is no patch {name!r}{_nearest(name, patches)}")
     if mistakes:
-        raise SettingsError(mistakes, strict=mode == "strict")
-    return Settings(
-        mode,
-        settings.unknown,
-        settings.patches,
-        switched["ASCEND_PATCHES_ENABLE"],
-        switched["ASCEND_PATCHES_DISABLE"],
-        settings.file,
+        raise SettingsError(mistakes, strict=(mode if mode in MODES else settings.mode) == "strict")
+    # What is named counts for more than "all", so that one variable can say "all" and the other the exceptions.
+    return replace(
+        settings,
+        mode=mode,
+        enable=enable if "all" not in enable else frozenset(patches) - disable,
+        disable=disable if "all" not in disable else frozenset(patches) - enable,
     )
+
+
+def _names_in(variable: str) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip() for name in os.environ.get(variable, "").split(","))))
 
 
 class _Reader:
@@ -256,9 +264,14 @@ class _Reader:
             self._mistake(place, "the condition names no package")
         when: dict[str, Range] = {}
         for package, versions in condition.items():
-            if self._is((*place, package), versions, str, "a range of versions in quotes"):
+            name = normalised(package)
+            if not name.replace("-", "").isalnum():
+                self._mistake((*place, package), "is not the name of a package")
+            elif name in when:
+                self._mistake((*place, package), "the condition names this package twice")
+            elif self._is((*place, package), versions, str, "a range of versions in quotes"):
                 try:
-                    when[package] = parse_range(versions)
+                    when[name] = parse_range(versions)
                 except VersionError as error:
                     self._mistake((*place, package), str(error))
         return Override(when, values, path)
@@ -272,12 +285,13 @@ class _Reader:
                     if later.values[key] != earlier.values[key]
                 ]
                 if disputed and later.can_meet(earlier):
-                    line = self._line(earlier.path)
                     self._mistake(
                         later.path,
-                        f"contradicts the override of line {line} about {', '.join(sorted(disputed))}: "
+                        f"contradicts the override of line {self._lines[earlier.path]} about "
+                        f"{', '.join(sorted(disputed))}: "
                         f"some release is in [{_condition(earlier)}] and in [{_condition(later)}]",
                     )
+                    break
 
     def _only(self, path: Path, table: Mapping[str, object], expected: tuple[str, ...]) -> None:
         for key in table:
@@ -302,58 +316,58 @@ class _Reader:
 
     def _mistake(self, path: Path, what: str) -> None:
         key = ".".join(str(part) if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
-        self.mistakes.append(f"{self.file}, line {self._line(path)}: {key}: {what}")
+        self.mistakes.append(f"{self.file}, line {self._lines[path]}: {key}: {what}")
 
-    def _line(self, path: Path) -> int:
-        """The line where the statement for a key begins.
-
-        The key is written by the statement after whose last line a parse of the file so far knows it for the first
-        time; that statement begins after the last line up to which the file could be parsed without it.
-        """
-        lines = self.text.split("\n")
-        begin = 0
-        for count in range(len(lines) + 1):
-            try:
-                found: Any = tomllib.loads("\n".join(lines[:count]))
-            except (ValueError, RecursionError):
-                continue
-            for part in path:
-                try:
-                    found = found[part]
-                except (KeyError, IndexError, TypeError):
-                    break
-            else:
-                return begin + 1
-            begin = count
-        return len(lines)
+    @cached_property
+    def _lines(self) -> Mapping[Path, int]:
+        return lines_of(self.text, depth=_DEEPEST)
 
 
 def _read_trusted(file: str) -> str:
     try:
-        with open(file, "rb") as stream:
-            _refuse_if_others_can_write(file, stream.fileno())
-            return stream.read().decode("utf-8")
+        # Opening a pipe would wait for somebody to write into it.
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SettingsError([f"{file}: not read: it is no regular file"])
+            if os.geteuid() == 0:
+                _refuse_if_others_can_write(file, status)
+            content = stream.read(_LARGEST + 1)
     except OSError as error:
         raise SettingsError([f"{file}: cannot be read: {error.strerror or error}"]) from None
+    except ValueError as error:
+        raise SettingsError([f"{file!r}: cannot be read: {error}"]) from None
+    if len(content) > _LARGEST:
+        raise SettingsError([f"{file}: not read: it is larger than {_LARGEST} bytes, so it is no settings file"])
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise SettingsError([f"{file}: not TOML: byte {error.start} is not UTF-8"]) from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SettingsError([f"{file}, line {line}: not TOML: byte {error.start} is not UTF-8"]) from None
 
 
-def _refuse_if_others_can_write(file: str, descriptor: int) -> None:
+def _refuse_if_others_can_write(file: str, status: os.stat_result) -> None:
     """As root, read no file that somebody else could have written or put in place."""
-    if os.geteuid() != 0:
-        return
-    folders: list[str] = []
-    for name in dict.fromkeys((os.path.abspath(file), os.path.realpath(file))):
-        while os.path.dirname(name) != name:
-            name = os.path.dirname(name)
-            folders.append(name)
-    places = [(file, os.fstat(descriptor)), *((folder, os.stat(folder)) for folder in dict.fromkeys(folders))]
+    places = [(file, status), *((place, os.lstat(place)) for place in _way_to(file))]
     for place, status in places:
-        sticky_folder = place != file and status.st_mode & 0o1000
-        if status.st_uid != 0 or (status.st_mode & 0o022 and not sticky_folder):
+        # A link has no mode of its own, and in a sticky folder everybody keeps to what is theirs.
+        exempt = stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
+        if status.st_uid != 0 or (status.st_mode & 0o022 and not exempt):
             mend = "let root own it and take the others' right to write (chown root, chmod go-w)"
             raise SettingsError([f"{file}: not read: this process is root and others can write {place}; {mend}"])
+
+
+def _way_to(file: str) -> Iterator[str]:
+    """Every folder and every symbolic link that is passed on the way to a file, and the file."""
+    ahead, passed = [os.path.abspath(file)], set()
+    while ahead:
+        place = ahead.pop()
+        if place not in passed:
+            passed.add(place)
+            yield place
+            ahead.append(os.path.dirname(place))
+            if os.path.islink(place):
+                ahead.append(os.path.join(os.path.dirname(place), os.readlink(place)))
 
 
 def _condition(override: Override) -> str:
@@ -370,5 +384,10 @@ def _nearest(name: object, known: Iterable[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of ten thousand digits, tables in tables in tables
+        return f"{type(value).__name__} too large to be shown"
     return text if len(text) <= 60 else text[:57] + "..."

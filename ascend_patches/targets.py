@@ -6,6 +6,7 @@ any function costs, and pickling by reference finds it.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from types import CellType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple, cast
 
 from ascend_patches.errors import TargetError
-from ascend_patches.fingerprints import plain_function
+from ascend_patches.fingerprints import node_of_function, plain_function
 from ascend_patches.registry import Rewrite
 
 _GENERATOR_OR_COROUTINE = 0x20 | 0x80 | 0x200
@@ -59,11 +60,7 @@ class Site:
 
     def owner_now(self) -> str:
         """Whose work is there, if it is not ours any more."""
-        value = self.owner.__dict__.get(self.name, ABSENT)
-        function = plain_function(value)
-        whose = getattr(function if function is not None else value, "__module__", None) or type(value).__module__
-        code = getattr(function, "__code__", None)
-        return f"{whose} ({code.co_filename}:{code.co_firstlineno})" if code is not None else str(whose)
+        return _author(self.owner.__dict__.get(self.name, ABSENT))
 
 
 def find(target: str, module: ModuleType) -> Found:
@@ -101,7 +98,7 @@ def prepare(rewrite: Rewrite, found: Found) -> Any:
         if difference:
             raise TargetError(f"{rewrite.target}: the replacement does not fit: {difference}")
     if isinstance(replacement, FunctionType):
-        replacement = _dressed(replacement, found, original)
+        replacement = _dressed(replacement, found, original, rewrite.module)
     return _bound_like(found.value, replacement)
 
 
@@ -132,7 +129,7 @@ def undo(site: Site) -> None:
 
 def rebind(sites: Iterable[Site], except_modules: Collection[str] = ()) -> None:
     """Point the modules that took a module's function with ``from x import y`` to its replacement."""
-    replaced = {id(site.before): site for site in sites if isinstance(site.owner, ModuleType)}
+    replaced = {id(site.before): site for site in sites if not isinstance(site.owner, type)}
     if not replaced:
         return
     for name, module in list(sys.modules.items()):
@@ -149,6 +146,18 @@ def rebind(sites: Iterable[Site], except_modules: Collection[str] = ()) -> None:
                 names[key] = site.after
 
 
+def foreign_wrapper(value: Any) -> str:
+    """Whose wrapper is on upstream's function, put there by none of upstream's decorators; empty if there is none."""
+    upstream = plain_function(value)
+    if upstream is None or upstream is _function_of(value):
+        return ""
+    node = node_of_function(upstream)
+    decorators = {ast.unparse(each) for each in getattr(node, "decorator_list", ())}
+    if node is None or decorators - {"staticmethod", "classmethod", "property"}:
+        return ""
+    return _author(value)
+
+
 def out_of_reach(sites: Iterable[Site]) -> list[str]:
     """Who still holds an original after it was replaced, in words: bound methods, closures, containers, objects."""
     import gc
@@ -156,9 +165,10 @@ def out_of_reach(sites: Iterable[Site]) -> list[str]:
     held = {id(_function_of(site.before)): site for site in sites if site.before is not ABSENT}
     if not held:
         return []
+    originals = tuple(_function_of(site.before) for site in held.values())
     counted: dict[str, int] = {}
-    for referrer in gc.get_referrers(*(_function_of(site.before) for site in held.values())):
-        if type(referrer) in (Site, Found, FrameType):
+    for referrer in gc.get_referrers(*originals):
+        if referrer is originals or type(referrer) in (Site, Found, FrameType):
             continue
         for referent in gc.get_referents(referrer):
             site = held.get(id(referent))
@@ -184,7 +194,9 @@ def signature_difference(original: FunctionType, replacement: FunctionType) -> s
             names = [parameter.name for parameter in upstream]
             here = sorted(here, key=lambda one: names.index(one.name) if one.name in names else len(names))
         for index, parameter in enumerate(upstream):
-            if index >= len(here) or here[index].name != parameter.name:
+            # What gathers the rest has no name that a caller could use.
+            named_alike = index < len(here) and (here[index].name == parameter.name or kind.startswith("variadic"))
+            if not named_alike:
                 found = f"it has {here[index].name!r} in its place" if index < len(here) else "it has none"
                 return f"upstream's {kind} parameter {parameter.name!r} is missing: {found}"
             if not _same_default(here[index].default, parameter.default):
@@ -249,6 +261,16 @@ def _lookup(owner: ModuleType | type, name: str) -> Any:
     return ABSENT
 
 
+def _author(value: Any) -> str:
+    """Who wrote what is called, by the code: a wrapper has copied __module__, and __wrapped__ leads past it."""
+    value = _function_of(value)
+    function = getattr(value, "_self_wrapper", value)
+    if type(function) is not FunctionType:
+        return f"a {type(value).__module__}.{type(value).__qualname__}"
+    code = function.__code__
+    return f"{function.__globals__.get('__name__')} ({code.co_filename}:{code.co_firstlineno})"
+
+
 def _called(owner: ModuleType | type, module: str) -> str:
     return f"class {owner.__qualname__}" if isinstance(owner, type) else f"module {module}"
 
@@ -260,7 +282,7 @@ def _set(owner: ModuleType | type, name: str, value: Any) -> None:
         owner.__dict__[name] = value
 
 
-def _dressed(function: FunctionType, found: Found, original: FunctionType | None) -> FunctionType:
+def _dressed(function: FunctionType, found: Found, original: FunctionType | None, module: str) -> FunctionType:
     """A copy of a function that goes by the name of what it replaces, where it replaces it."""
     dressed = FunctionType(
         function.__code__, function.__globals__, found.name, function.__defaults__, function.__closure__
@@ -269,7 +291,7 @@ def _dressed(function: FunctionType, found: Found, original: FunctionType | None
     dressed.__dict__.update(function.__dict__)
     dressed.__dict__.pop("__wrapped__", None)
     owner = found.owner
-    dressed.__module__ = owner.__module__ if isinstance(owner, type) else owner.__name__
+    dressed.__module__ = owner.__module__ if isinstance(owner, type) else module
     dressed.__qualname__ = f"{owner.__qualname__}.{found.name}" if isinstance(owner, type) else found.name
     if original is not None:
         dressed.__doc__ = original.__doc__

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from textwrap import wrap
 
 from ascend_patches.registry import OptionValue, Patch
 
@@ -43,20 +45,24 @@ def settings_file(patches: Iterable[Patch]) -> str:
 
 
 def _table(patch: Patch) -> str:
-    lines = [f"# {patch.summary}"]
+    lines = _comment(patch.summary)
     if patch.why:
-        lines.append(f"# Why: {patch.why}")
-    lines += [f"# Upstream: {url}" for url in patch.upstream]
+        lines += _comment(f"Why: {patch.why}")
+    lines += [line for url in patch.upstream for line in _comment(f"Upstream: {url}")]
     lines += [f"[patches.{patch.name}]", f"enabled = {_literal(patch.default)}"]
     for name, option in patch.options.items():
-        lines += [f"# {option.meaning} ({option.expected()})", f"{name} = {_literal(option.default)}"]
+        lines += [*_comment(f"{option.meaning} ({option.expected()})"), f"{name} = {_literal(option.default)}"]
     return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return wrap(text, 118, initial_indent="# ", subsequent_indent="# ", break_long_words=False, break_on_hyphens=False)
 
 
 def _literal(value: OptionValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        # What JSON escapes, TOML escapes alike, but for one control character.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -123,6 +123,9 @@ def _settings(config: str | None) -> Iterator[Finding]:
 def _report_directory() -> Iterator[Finding]:
     folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
     if folder:
-        usable = os.access(folder if os.path.isdir(folder) else os.path.dirname(os.path.abspath(folder)), os.W_OK)
+        existing = os.path.abspath(folder)
+        while not os.path.lexists(existing):
+            existing = os.path.dirname(existing)
+        usable = os.path.isdir(existing) and os.access(existing, os.W_OK)
         level, word = ("ok", "can") if usable else ("problem", "cannot")
         yield Finding(level, "reports", f"ASCEND_PATCHES_REPORT_DIR={folder} {word} be written by this user")

@@ -9,9 +9,10 @@ import textwrap
 from typing import Any
 
 from ascend_patches import console, registry, report, settings
-from ascend_patches.activation import Toolkit, foresee
+from ascend_patches.activation import Toolkit
 from ascend_patches.environment import here
 from ascend_patches.errors import AscendPatchesError, StrictModeError
+from ascend_patches.foresight import foresee
 from ascend_patches.lock import Lock
 from ascend_patches.registry import Patch
 
@@ -149,7 +150,10 @@ def _paragraph(heading: str, text: str) -> str:
 def _status_of_directory(folder: str, as_json: bool) -> int:
     if not os.path.isdir(folder):
         raise AscendPatchesError(f"{folder}: no such directory; set ASCEND_PATCHES_REPORT_DIR for the server")
-    reports, problems = report.read(folder)
+    try:
+        reports, problems = report.read(folder)
+    except OSError as error:
+        raise AscendPatchesError(f"{folder}: cannot be read: {error.strerror or error}") from None
     if as_json:
         print(json.dumps({"reports": reports, "problems": problems}, indent=2))
     else:

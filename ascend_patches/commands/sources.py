@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import difflib
 import inspect
 import os
@@ -11,11 +10,12 @@ import sys
 import textwrap
 
 from ascend_patches import fingerprints, registry, settings, template
-from ascend_patches.activation import foresee
 from ascend_patches.environment import here
 from ascend_patches.errors import AscendPatchesError
+from ascend_patches.foresight import foresee
 from ascend_patches.lock import Lock
 from ascend_patches.registry import Patch, Rewrite, Variant
+from ascend_patches.sources import Installation
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -57,14 +57,12 @@ def diff(arguments: argparse.Namespace) -> int:
 
 
 def fingerprint(arguments: argparse.Namespace) -> int:
-    module, _, path = arguments.target.partition(":")
-    if not path:
+    if not arguments.target.partition(":")[2]:
         raise AscendPatchesError(f"{arguments.target!r} is not of the form package.module:Class.attribute")
-    file, source = _source_of(module)
-    found = fingerprints.of_source(source, path)
-    if found is None:
-        raise AscendPatchesError(f"{file}: does not define {path} once and in one way")
-    print(found)
+    found = Installation().find(arguments.target)
+    if isinstance(found, str):
+        raise AscendPatchesError(found)
+    print(fingerprints.of_node(found.node))
     return 0
 
 
@@ -83,21 +81,11 @@ def _chosen(patch: Patch, arguments: argparse.Namespace, known: registry.Registr
 
 
 def _upstream_text(rewrite: Rewrite) -> tuple[str, str]:
-    file, source = _source_of(rewrite.module)
-    node = fingerprints.node_in_source(source, rewrite.path)
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return "", f"not defined in {file}"
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    text = "\n".join(source.split("\n")[first - 1 : node.end_lineno])
-    return textwrap.dedent(text), f"{file}:{first}, fingerprint {fingerprints.of_node(node)}"
+    found = Installation().find(rewrite.target)
+    if isinstance(found, str):
+        return "", found
+    return textwrap.dedent(found.text), f"{found.module}, fingerprint {fingerprints.of_node(found.node)}"
 
 
 def _replacement_text(rewrite: Rewrite) -> str:
     return textwrap.dedent(inspect.getsource(rewrite.replacement()))
-
-
-def _source_of(module: str) -> tuple[str, str]:
-    file = fingerprints.source_file(module)
-    if file is None:
-        raise AscendPatchesError(f"the source of {module} is not to be found here")
-    return file, fingerprints.read_source(file)

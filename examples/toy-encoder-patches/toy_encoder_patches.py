@@ -1,10 +1,12 @@
 """One patch for toy_encoder 1.x."""
 
+from itertools import pairwise
+
 from ascend_patches import Patch, Rewrite, Variant, version_in
 
 
 def lengths(self, boundaries):
-    return [end - begin for begin, end in zip(boundaries, boundaries[1:])]
+    return [end - begin for begin, end in pairwise(boundaries)]
 
 
 PATCH = Patch(
