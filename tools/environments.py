@@ -42,12 +42,17 @@ def pythons() -> dict[str, str]:
     return found
 
 
-def environment(name: str, requirements: Sequence[str], python: str = sys.executable) -> Path:
-    """The interpreter of an environment with exactly these requirements; made now if it is not there."""
+def environment(
+    name: str, requirements: Sequence[str], python: str = sys.executable, without: Sequence[str] = ()
+) -> Path:
+    """The interpreter of an environment with these requirements; made now if it is not there.
+
+    ``without`` names what they bring along and what must not stay.
+    """
     version = _version_of(python)
     if version is None:
         raise CannotMakeError(f"{python} does not run")
-    digest = hashlib.sha256("\n".join([os.path.realpath(python), *requirements]).encode()).hexdigest()[:10]
+    digest = hashlib.sha256("\n".join([os.path.realpath(python), *requirements, *without]).encode()).hexdigest()[:10]
     folder = _home() / f"{name}-py{version}-{digest}"
     interpreter = folder / "bin" / "python"
     with _locked(folder.with_suffix(".lock")):
@@ -59,6 +64,8 @@ def environment(name: str, requirements: Sequence[str], python: str = sys.execut
         _run([python, "-m", "venv", str(folder)], f"venv for {name}")
         for step in _steps(requirements):
             _run([str(interpreter), "-m", "pip", "install", "--quiet", *step], f"pip install {' '.join(step)}")
+        if without:
+            _run([str(interpreter), "-m", "pip", "uninstall", "--quiet", "--yes", *without], "pip uninstall")
         (folder / "complete").touch()
         say(f"made in {time.monotonic() - started:.0f} s")
     return interpreter

@@ -1,0 +1,1 @@
+"""What ``tools/contract_torch_npu`` is made of."""
