@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,6 +43,12 @@ def moved(
     return [Moved(target, "", _text(code, target)) for target in targets]
 
 
+def named(release: str) -> dict[str, str]:
+    """The versions in a release as the lock names it: ``vllm-ascend 0.18.0 with vllm 0.18.0``."""
+    parts = (part.partition(" ") for part in release.split(" with "))
+    return {name: version for name, _, version in parts}
+
+
 def nearest(entries: tuple[Entry, ...], versions: dict[str, str]) -> list[tuple[str, Entry]]:
     """Releases that entries were seen in, the one nearest to some versions first."""
     seen = [(release, entry) for entry in entries for release in entry.seen_in]
@@ -51,9 +56,9 @@ def nearest(entries: tuple[Entry, ...], versions: dict[str, str]) -> list[tuple[
 
 
 def distance(release: str, versions: dict[str, str]) -> tuple[int, ...]:
-    """How far a release as the lock names it is from some versions, by the last package it names."""
-    *_, last = re.findall(r"([\w-]+) (\S+)", release)
-    theirs, ours = parse(last[1]), parse(versions.get(last[0]))
+    """How far a release as the lock names it is from some versions, by the package it names first."""
+    name, version = next(iter(named(release).items()))
+    theirs, ours = parse(version), parse(versions.get(name))
     if theirs is None or ours is None:
         return (10**6,)
     padded = [(*version.release, 0, 0, 0)[:3] for version in (theirs, ours)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from typing import Any
 
 from ascend_patches import console, drift, registry, releases, settings
@@ -63,7 +62,7 @@ def _moved(patch: Patch, variant: Variant | None, asked: releases.Asked, lock: L
 
 def _known(release: str) -> Sources | None:
     """The code of a release the lock names: what is installed, if it is that, else what pip brings."""
-    wanted = dict(re.findall(r"([\w-]+) (\S+)", release))
+    wanted = drift.named(release)
     installation = Installation()
     if all(installation.version(name) == version for name, version in wanted.items()):
         return installation
