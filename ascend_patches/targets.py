@@ -119,12 +119,14 @@ def install(rewrite: Rewrite, found: Found, value: Any) -> Site:
 
 
 def undo(site: Site) -> None:
-    """Put back what was there. Whether the site is still ours is for the caller to ask first."""
+    """Put back what was there. Whether the site is still ours is for the caller to ask first.
+
+    A replacement keeps its original: an existing object may go on holding it as a bound method, and calling it.
+    """
     if site.before is ABSENT:
         type.__delattr__(site.owner, site.name)
     else:
         _set(site.owner, site.name, site.before)
-    _forget_original(site)
 
 
 def rebind(sites: Iterable[Site], except_modules: Collection[str] = ()) -> None:
