@@ -1,0 +1,188 @@
+"""Attention of a multimodal encoder: decided once for each layer, with lengths that are already on the host.
+
+A release's own way is told by its ``Release``; what the settings chose comes on top. A layer's plan is made when it is
+first used and not in its constructor, so that layers which existed before the patch have one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from ascend_patches.npu import attention_kernels as kernels
+from ascend_patches.npu.attention_options import AS_UPSTREAM, OFF, OPTIONS
+from ascend_patches.npu.host_lengths import Lengths, LengthsError, known_lengths, lengths_in, lengths_of
+from ascend_patches.npu.padding import context_of, output_buffer, padded
+
+PADDED_ABOVE = 64
+PADDED_SIZE = 128
+"""Between these sizes releases pad heads: the fused ops are documented for 128, and slow or refusing in between."""
+
+_PLAN = "_ascend_patches_plan"
+
+
+class Release(NamedTuple):
+    """What a release does, which is what ``as-upstream`` means there."""
+
+    kernel: Callable[[], str]
+    pads: Callable[[], bool] = lambda: True
+
+
+class Plan(NamedTuple):
+    """What does not change between two calls of a layer."""
+
+    kernel: str
+    scale: float
+    heads: int
+    kv_heads: int
+    head_size: int
+    padded_size: int
+
+    @property
+    def pads(self) -> bool:
+        return self.padded_size > self.head_size
+
+
+def plan_of(layer: Any, release: Release) -> Plan:
+    """The plan of a layer, which it keeps."""
+    plan = known_plan(layer)
+    if plan is None:
+        plan = _made(layer, release)
+        setattr(layer, _PLAN, plan)
+    return plan
+
+
+def known_plan(layer: Any) -> Plan | None:
+    """The plan that a layer has been given already, for who wants to suit it."""
+    plan: Plan | None = layer.__dict__.get(_PLAN)
+    return plan
+
+
+def forward(
+    layer: Any,
+    release: Release,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cu_seqlens: torch.Tensor | None = None,
+    sequence_lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Attention over [batch, tokens, heads * size] or [batch, tokens, heads, size]; the output has the same form."""
+    plan = plan_of(layer, release)
+    by_head = query.dim() == 4
+    batch, tokens = query.shape[:2]
+    lengths, key_lengths = _lengths(batch, tokens, key.shape[1], cu_seqlens, sequence_lengths)
+    output = attend(
+        plan,
+        _by_head(query, plan.heads, plan.head_size),
+        _by_head(key, plan.kv_heads, plan.head_size),
+        _by_head(value, plan.kv_heads, plan.head_size),
+        lengths,
+        key_lengths,
+    )
+    return output if by_head else output.view(batch, tokens, plan.heads * plan.head_size)
+
+
+def attend(
+    plan: Plan,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: Lengths,
+    key_lengths: Lengths,
+) -> torch.Tensor:
+    """Attention over [batch, tokens, heads, size], contiguous, in memory of its own or in that of a packed query."""
+    if not plan.pads:
+        call = _call(plan, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), lengths, key_lengths)
+        return kernels.KERNELS[_kernel(plan, call)](call).view(query.shape)
+    size = plan.padded_size
+    call = _call(
+        plan, padded("query", query, size), padded("key", key, size), padded("value", value, size), lengths, key_lengths
+    )
+    kernel, context = _kernel(plan, call), context_of(query)
+    if kernel == kernels.FLASH_ATTENTION_UNPAD:
+        room = output_buffer("output", query, size)
+        kernels.flash_attention_unpad(call, out=room.packed)
+        if context is not None:
+            return context.copy_(room.heads)
+        # Not contiguous(): of a single head that would be the buffer itself, which the next layer overwrites.
+        return room.heads.clone(memory_format=torch.contiguous_format)
+    packed = kernels.KERNELS[kernel](call)
+    if context is not None:
+        return context.copy_(packed[..., : plan.head_size])
+    return packed[..., : plan.head_size].reshape(query.shape).contiguous()
+
+
+def _call(
+    plan: Plan, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: Lengths, key_lengths: Lengths
+) -> kernels.Call:
+    return kernels.Call(query, key, value, lengths, key_lengths, plan.heads, plan.kv_heads, plan.scale)
+
+
+def _kernel(plan: Plan, call: kernels.Call) -> str:
+    if plan.kernel == kernels.FLASH_ATTENTION_UNPAD and not kernels.fits_flash_attention_unpad(call):
+        # Where later releases keep that op, they give what it does not take to the fusion op.
+        return kernels.FUSION_ATTENTION
+    return plan.kernel
+
+
+def _made(layer: Any, release: Release) -> Plan:
+    size: int = layer.head_size
+    return Plan(
+        kernel=release.kernel() if OPTIONS.kernel == AS_UPSTREAM else OPTIONS.kernel,
+        scale=layer.scale if layer.scale is not None else size**-0.5,
+        heads=layer.num_heads,
+        kv_heads=layer.num_kv_heads,
+        head_size=size,
+        padded_size=max(size, _padded_size(size, release)),
+    )
+
+
+def _padded_size(size: int, release: Release) -> int:
+    if OPTIONS.padding == OFF:
+        return size
+    if OPTIONS.padding != AS_UPSTREAM:
+        return int(OPTIONS.padding)
+    return PADDED_SIZE if PADDED_ABOVE < size < PADDED_SIZE and release.pads() else size
+
+
+def _by_head(tensor: torch.Tensor, heads: int, size: int) -> torch.Tensor:
+    return tensor if tensor.dim() == 4 else tensor.view(*tensor.shape[:2], heads, size)
+
+
+def _lengths(
+    batch: int,
+    tokens: int,
+    key_tokens: int,
+    cu_seqlens: torch.Tensor | None,
+    sequence_lengths: torch.Tensor | None,
+) -> tuple[Lengths, Lengths]:
+    """The lengths of queries and keys; the same object where they are the same."""
+    lengths = _query_lengths(batch * tokens, cu_seqlens, sequence_lengths)
+    if lengths is None:
+        lengths = Lengths([tokens] * batch)
+        return lengths, lengths if key_tokens == tokens else Lengths([key_tokens] * batch)
+    if key_tokens == tokens:
+        return lengths, lengths
+    if key_tokens % tokens:
+        raise LengthsError(
+            f"cu_seqlens tells the lengths of {tokens} query tokens; for {key_tokens} key tokens, which is no multiple "
+            f"of that, it tells nothing: {lengths}"
+        )
+    return lengths, lengths.times(key_tokens // tokens)
+
+
+def _query_lengths(
+    tokens: int, cu_seqlens: torch.Tensor | None, sequence_lengths: torch.Tensor | None
+) -> Lengths | None:
+    """The lengths that the caller gave in either way, by the cheapest; None where each row is one sequence."""
+    if cu_seqlens is None:
+        return lengths_in(sequence_lengths) if sequence_lengths is not None else None
+    known = known_lengths(cu_seqlens, tokens)
+    if known is not None:
+        return known
+    if sequence_lengths is not None and sequence_lengths.device.type == "cpu":
+        return lengths_in(sequence_lengths)
+    return lengths_of(cu_seqlens)

@@ -1,0 +1,67 @@
+"""One call of an encoder: what its layers have in common is made once, kept while the call lasts, and then forgotten.
+
+Values belong to tensor *objects*, compared with ``is``. A call keeps these objects alive, so that none of them can be
+another tensor under the same identity; addresses, shapes and layer numbers say nothing about a tensor's values.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ascend_patches.npu.graph_capture import being_recorded
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+class EncoderCall:
+    """What is known during one call of an encoder."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[tuple[Any, ...], Any] = {}
+        self._known: dict[str, list[tuple[Tensors, Any]]] = {}
+
+    def recall(self, kind: str, tensors: Tensors) -> Any | None:
+        """What was remembered of exactly these tensors, or None."""
+        return next((value for known, value in self._known.get(kind, ()) if _same(known, tensors)), None)
+
+    def remember(self, kind: str, tensors: Tensors, value: Any) -> None:
+        """Keep a value of these tensors for the rest of the call, in place of an earlier one."""
+        entries = self._known.setdefault(kind, [])
+        entries[:] = [entry for entry in entries if not _same(entry[0], tensors)]
+        entries.append((tensors, value))
+
+
+class _Calls(threading.local):
+    """The calls that a thread is in the middle of, innermost last."""
+
+    def __init__(self) -> None:
+        self.open: list[EncoderCall] = []
+
+
+CALLS = _Calls()
+
+
+@contextmanager
+def encoder_call() -> Iterator[EncoderCall]:
+    """Around one call of an encoder; a call within a call knows nothing of the outer one."""
+    call = EncoderCall()
+    CALLS.open.append(call)
+    try:
+        yield call
+    finally:
+        CALLS.open.remove(call)
+
+
+def current_call() -> EncoderCall | None:
+    """The call this thread is in, or None: outside of calls, and while Python is being recorded."""
+    return CALLS.open[-1] if CALLS.open and not being_recorded() else None
+
+
+def _same(some: Tensors, others: Tensors) -> bool:
+    # Not ==: of tensors that compares elements, on the device.
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))

@@ -1,0 +1,68 @@
+"""Learned position embeddings of a square, stretched over each image: for all images of an encoder call at once.
+
+Where each patch lies among the learned positions depends on the image's size alone, so it is worked out on the host and
+kept; the device gathers, weighs and adds once, whatever the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+Grid = Sequence[int]
+"""Frames, rows and columns of an image or video, in patches."""
+
+
+def interpolated(table: torch.Tensor, side: int, merge: int, dtype: torch.dtype, grids: Sequence[Grid]) -> torch.Tensor:
+    """[patches, width]: bilinear in a ``table`` of side * side positions; merged patches are neighbours."""
+    sizes = list(dict.fromkeys((rows, columns) for _, rows, columns in grids))
+    corners = [_corners(rows, columns, side, merge) for rows, columns in sizes]
+    indices = torch.cat([each for each, _ in corners], dim=1).to(table.device, non_blocking=True)
+    weights = torch.cat([each for _, each in corners], dim=1).to(dtype).to(table.device, non_blocking=True)
+    embeddings = table[indices]
+    embeddings *= weights
+    by_size = embeddings.sum(dim=0).to(dtype)
+    if [(1, *size) for size in sizes] == [tuple(grid) for grid in grids]:
+        return by_size
+    return by_size.index_select(0, _patches(sizes, grids).to(table.device, non_blocking=True))
+
+
+@lru_cache(maxsize=256)
+def _corners(rows: int, columns: int, side: int, merge: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each patch the four learned positions around it, [4, patches], and their weights, [4, patches, 1]."""
+    above, below, down = _between(rows, side)
+    left, right, along = _between(columns, side)
+    down, along = down[:, None], along[None, :]
+    # In this order, and in float32: rounded otherwise, the numbers would not be those of the releases.
+    both = down * along
+    only_down, only_along = down - both, along - both
+    neither = 1 - down - only_along
+    indices = [top[:, None] * side + edge[None, :] for top in (above, below) for edge in (left, right)]
+    order = torch.arange(rows * columns).view(rows // merge, merge, columns // merge, merge).transpose(1, 2).flatten()
+    return (
+        torch.stack(indices).flatten(1)[:, order],
+        torch.stack((neither, only_along, only_down, both)).flatten(1)[:, order].unsqueeze(2),
+    )
+
+
+def _between(count: int, side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """For each of so many patches along an edge: the learned position before it, the one behind it, and how far on."""
+    place = torch.linspace(0, side - 1, count, dtype=torch.float32, device="cpu")
+    before = place.long()
+    return before, (before + 1).clamp(max=side - 1), place - before
+
+
+def _patches(sizes: list[tuple[int, int]], grids: Sequence[Grid]) -> torch.Tensor:
+    """Which of the patches of all sizes stands where: images of one size share theirs, frames repeat them."""
+    starts, start = {}, 0
+    for rows, columns in sizes:
+        starts[rows, columns] = start
+        start += rows * columns
+    return torch.cat(
+        [
+            torch.arange(starts[rows, columns], starts[rows, columns] + rows * columns).repeat(frames)
+            for frames, rows, columns in grids
+        ]
+    )

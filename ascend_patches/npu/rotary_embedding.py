@@ -1,0 +1,107 @@
+"""What stands in place of ApplyRotaryEmb.forward_oot, by the release that has it.
+
+Models give query and key stacked, or one after the other; either is turned by one op. What the op does not take is
+computed with plain torch, by the release's own ``forward_static``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ascend_patches.errors import AscendPatchesError
+from ascend_patches.npu import rotary_mul
+from ascend_patches.npu.attention_kernels import available
+from ascend_patches.npu.rotary_tables import Form, Tables, tables_of
+
+
+class RotaryWidthError(AscendPatchesError, ValueError):
+    """cos and sin that turn more channels than a head has."""
+
+
+# vLLM without vllm-ascend. Any out-of-tree platform may run this, so the op serves only where torch_npu has it. A
+# compiler makes one kernel of plain torch by itself.
+
+
+def forward_oot_of_vllm(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return (forward_oot if _op_serves() else in_plain_torch)(self, *args, **kwargs)
+
+
+def forward_oot_of_vllm_0_13(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return (forward_oot_0_13 if _op_serves() else in_plain_torch)(self, *args, **kwargs)
+
+
+def _op_serves() -> bool:
+    return not torch.compiler.is_compiling() and available(rotary_mul.NAME)
+
+
+# vllm-ascend
+
+
+def forward_oot_0_13(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    return _forward(self, x, cos, sin, _in_one_op_0_13, rotary_mul.device_interleaves)
+
+
+def forward_oot(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    return _forward(self, x, cos, sin, _in_one_op, rotary_mul.device_interleaves)
+
+
+def forward_oot_0_30(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    return _forward(self, x, cos, sin, _in_one_op, _profile_interleaves)
+
+
+def _profile_interleaves() -> bool:
+    from vllm_ascend.device.hardware_profile import HardwareCapability, get_current_hardware_profile
+
+    return bool(get_current_hardware_profile().supports(HardwareCapability.FUSED_ROTARY_MUL_INTERLEAVE))
+
+
+def _forward(
+    layer: Any,
+    x: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    in_one_op: Callable[[Any, torch.Tensor, Tables, Form], torch.Tensor],
+    interleaves: Callable[[], bool],
+) -> torch.Tensor:
+    _require_room(x, cos)
+    dtype = torch.float32 if layer.enable_fp32_compute else x.dtype
+    form = rotary_mul.form_taken(x, cos, dtype, "half" if layer.is_neox_style else "interleave")
+    if form is None or (form.mode == "interleave" and not interleaves()):
+        return in_plain_torch(layer, x, cos, sin)
+    return in_one_op(layer, x, tables_of(cos, sin, form), form)
+
+
+def _in_one_op(layer: Any, x: torch.Tensor, tables: Tables, form: Form) -> torch.Tensor:
+    # The release prepares the tables in place of cos and sin. Those of a call have the type already that it would give
+    # them, so they come back as they are, where cos and sin would be cast again in every layer.
+    prepared, cos, sin, shape, dtype = layer._pre_process(x, *tables)
+    output: torch.Tensor = layer._post_process(rotary_mul.turned(prepared, Tables(cos, sin), form.mode), shape, dtype)
+    return output
+
+
+def _in_one_op_0_13(layer: Any, x: torch.Tensor, tables: Tables, form: Form) -> torch.Tensor:
+    batched, cos, sin = x if x.dim() == 4 else x.unsqueeze(0), *tables
+    if layer.enable_fp32_compute:
+        batched, cos, sin = batched.float(), cos.float(), sin.float()
+    output = rotary_mul.turned(batched, Tables(cos, sin), form.mode).to(x.dtype)
+    return output if x.dim() == 4 else output.squeeze(0)
+
+
+def in_plain_torch(layer: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    _require_room(x, cos)
+    width = 2 * cos.shape[-1]
+    leading: torch.Tensor = layer.forward_static(
+        x[..., :width], cos, sin, layer.is_neox_style, layer.enable_fp32_compute
+    )
+    return leading if width == x.shape[-1] else torch.cat((leading, x[..., width:]), dim=-1)
+
+
+def _require_room(x: torch.Tensor, cos: torch.Tensor) -> None:
+    if 2 * cos.shape[-1] > x.shape[-1]:
+        raise RotaryWidthError(
+            f"rotary embedding: cos and sin of shape {list(cos.shape)} turn {2 * cos.shape[-1]} channels, but the "
+            f"heads of {list(x.shape)} have {x.shape[-1]}. Is rotary_dim of the model larger than its head size?"
+        )

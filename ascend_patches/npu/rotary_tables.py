@@ -1,0 +1,64 @@
+"""cos and sin in the form that npu_rotary_mul takes, made once per encoder call.
+
+Models have one value for each pair of channels; the op wants one for each channel, in the layout and the type of its
+input. Layers of one encoder share their cos and sin, so these tables are kept with the open encoder call.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+
+from ascend_patches.npu.encoder_call import current_call
+from ascend_patches.npu.padding import stream_of
+
+Mode = Literal["half", "interleave"]
+"""Which channels make a pair: those of the two halves (neox style), or neighbours (GPT-J style)."""
+
+
+class Form(NamedTuple):
+    """How tables have to be for an input."""
+
+    mode: Mode
+    dtype: torch.dtype
+    rows: int
+    """1 where all rows of a batch share their positions, else the size of the batch."""
+
+
+class Tables(NamedTuple):
+    """[rows, tokens, 1, rotary width] each."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+
+class _Kept(NamedTuple):
+    cos: torch.Tensor
+    sin: torch.Tensor
+    tables: Tables
+
+
+def tables_of(cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
+    """The tables of these very tensors."""
+    # A compiler cannot see through the calls of a thread, so they are not asked for while it traces.
+    call = None if torch.compiler.is_compiling() else current_call()
+    if call is None:
+        return _made(cos, sin, form)
+    # Only the latest are kept: an encoder that makes new cos and sin in every layer would fill the memory. Each stream
+    # has its own, because it may not read what another makes without waiting for it.
+    key = ("rotary tables", form, stream_of(cos.device))
+    kept: _Kept | None = call.buffers.get(key)
+    if kept is None or kept.cos is not cos or kept.sin is not sin:
+        # In the type of the input, because the op would cast them to that in every layer.
+        kept = call.buffers[key] = _Kept(cos, sin, _made(cos.to(form.dtype), sin.to(form.dtype), form))
+    return kept.tables
+
+
+def _made(cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
+    return Tables(_table(cos, form), _table(sin, form))
+
+
+def _table(values: torch.Tensor, form: Form) -> torch.Tensor:
+    by_channel = torch.cat((values, values), dim=-1) if form.mode == "half" else values.repeat_interleave(2, dim=-1)
+    return by_channel.reshape(form.rows, -1, 1, by_channel.shape[-1])

@@ -1,0 +1,51 @@
+"""The vision encoder of Qwen3-VL on released code: the release's own bits, without a copy back to the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pairs_under_test import OnPair, by_name
+from releases.pairs import Pair, find
+from vision_encoders import LAYERS, measured
+
+# One of each variant and attention kernel; the contract runs on every release.
+PAIRS = [
+    find(name)
+    for name in (
+        "vllm-ascend==0.13.0",
+        "vllm-ascend==0.17.0rc1",
+        "vllm-ascend==0.18.0",
+        "vllm-ascend==0.19.1rc1",
+        "vllm-ascend==0.20.2rc1",
+        "vllm-ascend==0.23.0",
+        "vllm-ascend==0.30.0rc2",
+    )
+]
+pytestmark = pytest.mark.upstream
+
+
+@pytest.fixture
+def found(pair: Pair, on_pair: OnPair) -> Any:
+    return measured(pair, on_pair)["encoders"]["Qwen3-VL"]
+
+
+@by_name(PAIRS)
+def test_a_forward_does_not_copy_to_the_host(found: Any) -> None:
+    assert found["patched"]["copies"] == 0
+
+
+@by_name(PAIRS)
+def test_every_bit_is_that_of_the_unpatched_release(found: Any) -> None:
+    assert found["difference"] == {"float32": 0.0, "bfloat16": 0.0}
+
+
+@by_name(PAIRS)
+def test_attention_of_a_layer_is_five_kernels_and_what_its_call_makes_once(found: Any) -> None:
+    assert found["patched"]["attention_kernels"] <= 5 + 5 / LAYERS
+    assert found["patched"]["attention_dispatches"] <= 13
+
+
+@by_name(PAIRS)
+def test_a_forward_dispatches_far_less_than_it_did(found: Any) -> None:
+    assert found["patched"]["dispatches"] <= 0.6 * found["upstream"]["dispatches"]

@@ -1,0 +1,1 @@
+"""Whole vision encoders of released packages, small, on the emulated NPU; and what a forward of them costs."""
