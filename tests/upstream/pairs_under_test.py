@@ -12,13 +12,10 @@ RUNNABLE = [pair for pair in PAIRS if not pair.cannot_run]
 OnPair = Callable[..., Any]
 
 REPRESENTATIVE = (
-    "vllm==0.13.0",
-    "vllm==0.18.1",
     "vllm==0.32.0",
     "vllm-ascend==0.9.1rc1",
     "vllm-ascend==0.13.0",
     "vllm-ascend==0.18.0",
-    "vllm-ascend==0.23.0",
     "vllm-ascend==0.30.0rc2",
 )
 """One release of every kind of code that patches meet: what a patch's own tests run on when time is short."""

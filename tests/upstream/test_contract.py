@@ -27,54 +27,51 @@ def expected(pair: Pair, store: Store) -> dict[str, Outcome]:
 @pytest.fixture(scope="module")
 def seen(pair: Pair, on_pair: OnPair) -> Any:
     """What a deployment on the pair sees, with every patch on."""
-    return on_pair(pair, SCRIPT, "patched", start_hook=True, ASCEND_PATCHES_ENABLE="all", **FLOAT32)
+    return on_pair(pair, SCRIPT, "deployed", start_hook=True, ASCEND_PATCHES_ENABLE="all", **FLOAT32)
 
 
 @by_name(RUNNABLE)
-class TestOnEveryRelease:
-    def test_a_deployment_applies_exactly_what_the_table_says(
-        self, seen: dict[str, Any], expected: dict[str, Outcome]
-    ) -> None:
-        assert seen["deployed"]["activated_by"] in ("sitecustomize", None)
-        assert states(seen["deployed"]) == {name: outcome.state for name, outcome in expected.items()}
-        assert variants(seen["deployed"]) == {name: one.variant for name, one in expected.items() if one.targets}
+class TestADeployment:
+    def test_applies_exactly_what_the_table_says(self, seen: dict[str, Any], expected: dict[str, Outcome]) -> None:
+        assert seen["status"]["activated_by"] == "sitecustomize"
+        assert states(seen["status"]) == {name: outcome.state for name, outcome in expected.items()}
+        assert variants(seen["status"]) == {name: one.variant for name, one in expected.items() if one.targets}
 
-    def test_so_does_a_call(self, seen: dict[str, Any]) -> None:
-        assert states(seen["called"]) == states(seen["deployed"])
-
-    def test_every_target_is_read_back(self, seen: dict[str, Any], expected: dict[str, Outcome]) -> None:
-        applied = [patch for patch in seen["deployed"]["patches"] if patch["state"] == "applied"]
+    def test_reads_every_target_back(self, seen: dict[str, Any], expected: dict[str, Outcome]) -> None:
+        applied = [patch for patch in seen["status"]["patches"] if patch["state"] == "applied"]
         found = {target["target"]: target["state"] for patch in applied for target in patch["targets"]}
         assert found == dict.fromkeys(targets(expected), "applied")
 
-    @pytest.mark.parametrize("step", ["undone", "applied_again"])
-    def test_the_targets_change_and_nothing_else_does(
-        self, seen: dict[str, Any], expected: dict[str, Outcome], step: str
-    ) -> None:
-        changed = set(seen[step])
-        assert targets(expected) <= changed
-        assert changed - targets(expected) <= aliases(changed, targets(expected))
+    def test_changes_the_targets_and_nothing_else(self, seen: dict[str, Any], expected: dict[str, Outcome]) -> None:
+        assert_only_targets_changed(set(seen["changed"]), targets(expected))
 
-    def test_no_number_changes_but_those_that_upstream_has_wrong(self, seen: dict[str, Any]) -> None:
+    def test_changes_no_number_but_those_that_upstream_has_wrong(self, seen: dict[str, Any]) -> None:
         assert set(seen["different"]) <= set(seen["mended"])
-        assert seen["different_again"] == []
 
-    def test_undone_nothing_is_left(self, seen: dict[str, Any]) -> None:
-        assert seen["left_behind"] == []
+    def test_is_undone(self, seen: dict[str, Any]) -> None:
         assert set(seen["after_undo"]) <= {"reverted", "skipped"}
 
 
 @by_name([pair for pair in RUNNABLE if pair.name in REPRESENTATIVE])
-def test_a_process_without_the_toolkit_computes_what_it_computes_after_undo(
-    pair: Pair, on_pair: OnPair, seen: dict[str, Any]
+def test_a_call_after_everything_was_imported_and_used_does_the_same_and_leaves_nothing_behind(
+    pair: Pair, on_pair: OnPair, expected: dict[str, Outcome]
 ) -> None:
-    off = on_pair(pair, SCRIPT, "unpatched", start_hook=True, ASCEND_PATCHES="off", **FLOAT32)
-    assert off["by_upstream"] == seen["by_upstream"]
+    seen = on_pair(pair, SCRIPT, "called", ASCEND_PATCHES_ENABLE="all", **FLOAT32)
+    assert states(seen["status"]) == {name: outcome.state for name, outcome in expected.items()}
+    assert_only_targets_changed(set(seen["changed"]), targets(expected))
+    assert set(seen["different"]) <= set(seen["mended"])
+    assert seen["left_behind"] == []
+    assert seen["different_after_undo"] == []
 
 
 def test_every_patch_has_an_exercise() -> None:
     folder = Path(__file__).with_name("exercises")
     assert [patch.name for patch in PATCHES if not (folder / f"{patch.name.replace('-', '_')}.py").exists()] == []
+
+
+def assert_only_targets_changed(changed: set[str], targets: set[str]) -> None:
+    assert targets <= changed
+    assert changed - targets <= aliases(changed, targets)
 
 
 def targets(expected: dict[str, Outcome]) -> set[str]:
