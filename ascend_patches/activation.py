@@ -23,7 +23,6 @@ from ascend_patches.decision import Decision, Finding
 from ascend_patches.environment import Environment, here
 from ascend_patches.errors import AscendPatchesError, LockError, SettingsError, StrictModeError, TargetError
 from ascend_patches.finder import Finder, finder, say
-from ascend_patches.foresight import foresee
 from ascend_patches.lock import Lock
 from ascend_patches.registry import Patch, Registry, Rewrite, Variant
 from ascend_patches.settings import Choice, Settings
@@ -276,6 +275,8 @@ class Toolkit:
 
     def _check_ahead(self) -> None:
         """Find out from the sources, before anything is imported, what strict mode could not accept."""
+        from ascend_patches.foresight import foresee
+
         complaints = list(self.registry.problems)
         for name, status in self.patches.items():
             if status.open:

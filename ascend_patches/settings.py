@@ -12,19 +12,16 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ascend_patches.distributions import normalised
 from ascend_patches.environment import Environment
 from ascend_patches.errors import SettingsError, VersionError
 from ascend_patches.registry import OptionValue, Patch
-from ascend_patches.toml_lines import Path, lines_of
 from ascend_patches.versions import Range, parse_range
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+if TYPE_CHECKING:
+    from ascend_patches.toml_lines import Path
 
 MODES = ("on", "off", "strict")
 UNKNOWN = ("skip", "apply")
@@ -146,6 +143,12 @@ def environment_wide() -> str:
 
 def read_file(file: str, patches: Mapping[str, Patch]) -> Settings:
     """One settings file, checked against the patches that are known."""
+    # Here, because most processes have no settings file and need not pay for the parser.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     text = _read_trusted(file)
     try:
         try:
@@ -320,6 +323,8 @@ class _Reader:
 
     @cached_property
     def _lines(self) -> Mapping[Path, int]:
+        from ascend_patches.toml_lines import lines_of
+
         return lines_of(self.text, depth=_DEEPEST)
 
 

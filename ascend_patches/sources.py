@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ascend_patches import distributions, fingerprints
 from ascend_patches.decision import Finding
 from ascend_patches.errors import AscendPatchesError
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 _HOPS = 32
 
@@ -217,11 +219,13 @@ class _Root:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._archive: zipfile.ZipFile | None = None
+        self._archive: ZipFile | None = None
         if not os.path.isdir(path):
+            from zipfile import BadZipFile, ZipFile
+
             try:
-                self._archive = zipfile.ZipFile(path)
-            except (OSError, zipfile.BadZipFile) as error:
+                self._archive = ZipFile(path)
+            except (OSError, BadZipFile) as error:
                 raise AscendPatchesError(f"{path}: neither a folder nor a wheel: {error}") from None
             self._names = frozenset(self._archive.namelist())
 

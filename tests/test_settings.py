@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from support import run_python
 
-from ascend_patches import settings
+from ascend_patches import settings, toml_lines
 from ascend_patches.environment import Environment
 from ascend_patches.errors import SettingsError
 from ascend_patches.gates import always
@@ -613,8 +613,8 @@ def test_a_long_file_full_of_mistakes_is_read_in_one_go(
     write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[int] = []
-    loads = settings.tomllib.loads
-    monkeypatch.setattr(settings.tomllib, "loads", lambda text: parsed.append(len(text)) or loads(text))
+    loads = toml_lines.tomllib.loads
+    monkeypatch.setattr(toml_lines.tomllib, "loads", lambda text: parsed.append(len(text)) or loads(text))
     text = "".join(f"[patches.missing-{index}]\nenabled = true\n" for index in range(1000))
     found = mistakes(write(text))
     assert [mistake.partition(":")[0] for mistake in found] == [f"line {2 * index + 1}" for index in range(1000)]
