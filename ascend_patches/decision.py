@@ -177,7 +177,8 @@ def _verified(variant: Variant, where: Environment, fit: _Fit) -> str:
 
 
 def _releases(fit: _Fit) -> str:
-    return ", ".join(fit.seen_in or ("the patch's own declaration",))
+    names = list(fit.seen_in or ("the patch's own declaration",))
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[-1]} and {len(names) - 2} other releases"
 
 
 def _unverified(patch: Patch, fit: _Fit) -> str:
