@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -224,7 +223,9 @@ class Toolkit:
         self.problems.append(problem)
         say(problem)
         if os.environ.get("ASCEND_PATCHES_DEBUG") and sys.exc_info()[0] is not None:
-            say(traceback.format_exc())
+            from traceback import format_exc
+
+            say(format_exc())
 
     def _begin(self, known: Registry, config: str | os.PathLike[str] | None, code_lock: Lock | None) -> None:
         self.registry = known
