@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ascend_patches.api import apply_patches, revert_patches, status
     from ascend_patches.errors import AscendPatchesError, SettingsError, StrictModeError
     from ascend_patches.gates import absent, always, installed, torch_npu_has, version_in, vllm_version_is
-    from ascend_patches.registry import Exemption, Option, Patch, Rewrite, Variant
+    from ascend_patches.registry import Exemption, Option, Part, Patch, Rewrite, Variant
 
 __all__ = [
     "apply_patches",
@@ -17,6 +17,7 @@ __all__ = [
     "status",
     "Patch",
     "Variant",
+    "Part",
     "Rewrite",
     "Exemption",
     "Option",
@@ -34,7 +35,7 @@ __all__ = [
 _HOMES = {
     "_version": ("__version__",),
     "api": ("apply_patches", "revert_patches", "status"),
-    "registry": ("Patch", "Variant", "Rewrite", "Exemption", "Option"),
+    "registry": ("Patch", "Variant", "Part", "Rewrite", "Exemption", "Option"),
     "gates": ("vllm_version_is", "version_in", "installed", "absent", "torch_npu_has", "always"),
     "errors": ("AscendPatchesError", "SettingsError", "StrictModeError"),
 }

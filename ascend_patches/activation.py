@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from hashlib import sha256
 from threading import RLock, get_ident
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ascend_patches import decision, distributions, fingerprints, registry, settings, targets
 from ascend_patches._version import __version__
@@ -23,37 +22,53 @@ from ascend_patches.environment import Environment, here
 from ascend_patches.errors import AscendPatchesError, LockError, SettingsError, StrictModeError, TargetError
 from ascend_patches.finder import Finder, finder, say
 from ascend_patches.lock import Lock
-from ascend_patches.registry import Patch, Registry, Rewrite, Variant
+from ascend_patches.registry import Part, Patch, Registry, Rewrite, Variant
 from ascend_patches.settings import Choice, Settings
 from ascend_patches.targets import Site
 
+if TYPE_CHECKING:
+    from ascend_patches.metrics import Metrics
+    from ascend_patches.shadow.counts import Counts
+    from ascend_patches.shadow.patch import PatchShadow
+
+InFront = Callable[[Rewrite, targets.Found, Any], Any]
 State = Literal["waiting", "applied", "skipped", "failed", "reverted"]
 
 
-@dataclass
-class TargetStatus:
+class TargetStatus(NamedTuple):
     """What became of one target, and why."""
 
     state: State
     reason: str
 
 
-@dataclass
 class PatchStatus:
     """What became of one patch in this process, and why."""
 
-    patch: Patch
-    choice: Choice
-    state: State = "waiting"
-    reason: str = ""
-    variant: Variant | None = None
-    decision: Decision | None = None
-    targets: dict[str, TargetStatus] = field(default_factory=dict)
-    sites: dict[str, Site] = field(default_factory=dict)
-    superseded: list[Site] = field(default_factory=list)
-    originals: dict[str, Finding] = field(default_factory=dict)
-    looked_at: dict[str, tuple[Any, Finding]] = field(default_factory=dict)
-    out_of_reach: list[str] = field(default_factory=list)
+    def __init__(self, patch: Patch, choice: Choice, state: State = "waiting", reason: str = "") -> None:
+        self.patch = patch
+        self.choice = choice
+        self.state = state
+        self.reason = reason
+        self.variant: Variant | None = None
+        self.decision: Decision | None = None
+        self.targets: dict[str, TargetStatus] = {}
+        self.sites: dict[str, Site] = {}
+        self.superseded: list[Site] = []
+        self.originals: dict[str, Finding] = {}
+        self.looked_at: dict[str, tuple[Any, Finding]] = {}
+        self.late: list[Site] = []
+        """What was replaced after its module had been in use, and of which nobody has asked yet who holds it."""
+        self.out_of_reach: list[str] = []
+        self.shadow: PatchShadow | None = None
+        self.quarantined = False
+
+    @property
+    def shadow_counts(self) -> Counts:
+        """What became of its calls that were compared with the original's."""
+        from ascend_patches.shadow.counts import Counts
+
+        return self.shadow.counts if self.shadow is not None else Counts()
 
     @property
     def open(self) -> bool:
@@ -71,6 +86,10 @@ class PatchStatus:
         """The variant of the latest decision."""
         return self.decision.variant if self.decision is not None else None
 
+    def replacement_at(self, site: Site) -> Any:
+        """What was put in place, without what may stand in front of it."""
+        return site.after if self.shadow is None else self.shadow.behind(site.target, site.after)
+
     def propose(self, variant: Variant | None) -> None:
         """Take a variant, of whose targets nothing is known yet."""
         self.variant = variant
@@ -82,22 +101,23 @@ class PatchStatus:
         self.targets = {target: TargetStatus(state, reason) for target in self.targets}
 
     def show_progress(self, variant: Variant) -> None:
-        """The state of a patch of which everything that could be replaced has been."""
+        """The state of a patch of which every part that could be put in place has been."""
         why = self.decision.reason if self.decision is not None else ""
-        outstanding: list[str] = []
-        for rewrite in variant.rewrites:
-            if rewrite.target in self.sites:
-                self.targets[rewrite.target] = TargetStatus("applied", "replaced and read back")
-            else:
-                self.targets[rewrite.target] = TargetStatus("waiting", f"{rewrite.module} is not imported yet")
-                outstanding.append(rewrite.module)
-        if outstanding:
-            modules = ", ".join(dict.fromkeys(outstanding))
-            count = f"{len(self.sites)} of {len(variant.rewrites)} targets replaced"
-            self.state, self.reason = "waiting", f"{count}, waiting for the import of {modules}; {why}"
-        else:
-            held = [f"existing objects keep the old code: {holder}" for holder in self.out_of_reach]
-            self.state, self.reason = "applied", "; ".join([why, *held])
+        pending = self.decision.pending if self.decision is not None else ()
+        waiting = []
+        for part in variant.parts:
+            missing = dict.fromkeys(target.partition(":")[0] for target in part.examined if target in pending)
+            reason = f"not imported yet: {', '.join(missing)}"
+            self.targets |= {rewrite.target: TargetStatus("waiting", reason) for rewrite in part.rewrites}
+            waiting += [part.name] if missing else []
+        self.targets |= dict.fromkeys(self.sites, TargetStatus("applied", "replaced and read back"))
+        progress = []
+        if waiting:
+            on = [part.name for part in variant.parts if part.name not in waiting]
+            count = f"{len(on)} of {len(variant.parts)} parts are on: {', '.join(on)}"
+            progress = [count, f"still to be imported: {', '.join(waiting)}"]
+        held = [f"existing objects keep the old code: {holder}" for holder in self.out_of_reach]
+        self.state, self.reason = "applied", "; ".join([*progress, why, *held])
 
     def forget(self, module: str) -> None:
         """A module was executed (again): what is known of its targets is of code that is gone."""
@@ -128,6 +148,9 @@ class Toolkit:
         """Patches of which a replacement's module was still being imported when its target was there already."""
         self.problems: list[str] = []
         self.fatal: str | None = None
+        self.unreported: str | None = None
+        """Why the latest report could not be left."""
+        self.metrics: Metrics | None = None
 
     @property
     def active(self) -> bool:
@@ -154,6 +177,9 @@ class Toolkit:
                     self._begin(known, config, code_lock)
             if first:
                 self._advance(list(self.patches.values()))
+                self._watch_for_metrics()
+                if self.settings.mode == "strict" and self.unreported:
+                    self.fatal = f"strict mode: {self.unreported}"
         elif config is not None and settings.find_file(config) != self.settings.file:
             raise AscendPatchesError(
                 f"already active in this process, by {self.activated_by}, with the settings of "
@@ -170,10 +196,10 @@ class Toolkit:
             self.loading_in.discard(get_ident())
 
     def apply(self) -> None:
-        """Apply everything that is on and can be applied now, what was reverted included."""
+        """Apply everything that is on and can be applied now, what was reverted on request included."""
         with self.lock:
             for status in self.patches.values():
-                if status.state == "reverted":
+                if status.state == "reverted" and not status.quarantined:
                     status.settle("waiting", "to be applied again")
         self._advance(list(self.patches.values()))
 
@@ -184,18 +210,36 @@ class Toolkit:
             for name in wanted:
                 if name not in self.patches:
                     raise AscendPatchesError(f"there is no patch {name!r}; known: {', '.join(self.patches) or 'none'}")
-            for name in wanted:
-                if self.patches[name].open:
-                    self._revert(self.patches[name])
+            undone = {name: self._undo(self.patches[name]) for name in wanted if self.patches[name].open}
+            held = targets.out_of_reach(site.reversed() for sites in undone.values() for site in sites or ())
+            for name, sites in undone.items():
+                if sites is not None:
+                    self.patches[name].settle("reverted", "; ".join(["undone on request", *_of(sites, held)]))
             self._report()
 
-    def identity(self) -> str:
+    def quarantine(self, name: str, reason: str) -> None:
+        """Undo a patch that was found to be wrong, for as long as this process lives."""
+        with self.lock:
+            status = self.patches[name]
+            if status.open:
+                status.quarantined = True
+                status.settle("reverted", "; ".join([reason, *self._withdraw(status)]))
+
+    def report(self) -> None:
+        """Leave a report where one is wanted, and bring the metrics up to date."""
+        with self.lock:
+            self._report()
+
+    def identity(self, without: Collection[str] = ()) -> str:
         """A digest of what is applied in this process: patches, variants, options and the code put in place."""
         parts = []
         for name, status in sorted(self.patches.items()):
-            if status.sites:
+            if status.sites and name not in without:
                 variant = status.variant.name if status.variant is not None else ""
-                code = [f"{target}={_code_identity(site.after)}" for target, site in sorted(status.sites.items())]
+                code = [
+                    f"{target}={_code_identity(status.replacement_at(site))}"
+                    for target, site in sorted(status.sites.items())
+                ]
                 parts.append(repr((name, variant, sorted(status.choice.options.items()), code)))
         if not parts:
             return "none"
@@ -207,12 +251,14 @@ class Toolkit:
         """Around what runs inside somebody else's import: an error of ours is no reason for that import to fail."""
         try:
             yield
-        except StrictModeError:
+        except StrictModeError as error:
+            _leave_last_words(str(error))
             raise
         except Exception as error:
             what = f"stopped by an error of its own: {_described(error)}"
             if self.settings.mode == "strict" or os.environ.get("ASCEND_PATCHES", "").strip().lower() == "strict":
                 self.fatal = f"strict mode: {what}"
+                _leave_last_words(self.fatal)
                 raise StrictModeError(self.fatal) from error
             self.complain(what)
 
@@ -254,6 +300,9 @@ class Toolkit:
             for module in status.patch.replacement_modules:
                 self.finder.after.setdefault(module, self._replacement_imported)
         if self.settings.mode == "strict":
+            from ascend_patches import last_words
+
+            last_words.keep()
             self._check_ahead()
         self.finder.install()
         # A forked child gets a toolkit that nobody is in the middle of changing, and leaves a report of its own.
@@ -305,6 +354,23 @@ class Toolkit:
             if self.held_up:
                 self._advance([])
 
+    def _watch_for_metrics(self) -> None:
+        """Be among this process's metrics if it has any; it is never us who import prometheus_client."""
+        client = sys.modules.get("prometheus_client")
+        if self.settings.mode != "off":
+            self.finder.after.setdefault("prometheus_client", self._metrics_imported)
+            if client is not None and not self._being_executed("prometheus_client"):
+                self._metrics_imported("prometheus_client", client, frozenset())
+
+    def _metrics_imported(self, name: str, client: ModuleType, already_there: frozenset[str]) -> None:
+        try:
+            from ascend_patches.metrics import Metrics
+
+            if self.metrics is None or self.metrics.registry is not client.REGISTRY:
+                self.metrics = Metrics(self, client)
+        except Exception as error:
+            self.complain(f"not among the metrics: {_described(error)}")
+
     def _advance(
         self,
         statuses: list[PatchStatus],
@@ -335,6 +401,7 @@ class Toolkit:
                         self._act(status, just_executed, already_there)
                 except Exception as error:
                     self._fail(status, str(error) if isinstance(error, TargetError) else _described(error))
+            self._ask_who_is_out_of_reach(statuses)
             self._report()
         if self.settings.mode == "strict":
             unfit = [f"{status.patch.name}: {status.reason}" for status in statuses if status.unfit]
@@ -358,7 +425,7 @@ class Toolkit:
         decided = status.decision = self._decide(status)
         variant = decided.variant
         if decided.verdict == "apply" and variant is not None:
-            self._apply(status, variant, just_executed, already_there)
+            self._apply(status, variant, decided.parts, just_executed, already_there)
             return
         if decided.verdict == "fail":
             self._fail(status, decided.reason)
@@ -369,7 +436,14 @@ class Toolkit:
         if decided.ineffective:
             self.complain(f"{status.patch.name} is skipped: {reason}")
 
-    def _apply(self, status: PatchStatus, variant: Variant, just_executed: str, already_there: frozenset[str]) -> None:
+    def _apply(
+        self,
+        status: PatchStatus,
+        variant: Variant,
+        parts: tuple[Part, ...],
+        just_executed: str,
+        already_there: frozenset[str],
+    ) -> None:
         if status.sites and status.variant is not variant:
             raise TargetError(
                 f"variant {variant.name} fits now, but {status.variant and status.variant.name} is applied"
@@ -377,11 +451,8 @@ class Toolkit:
         status.propose(variant)
         if not status.sites and status.patch.configure is not None:
             status.patch.configure(status.choice.options)
-        due = [
-            rewrite
-            for rewrite in variant.rewrites
-            if rewrite.target not in status.sites and self._look(status, rewrite.target).kind != "pending"
-        ]
+        wanted = dict.fromkeys(rewrite for part in parts for rewrite in part.rewrites)
+        due = [rewrite for rewrite in wanted if rewrite.target not in status.sites]
         for rewrite in due:
             for name, other in self.patches.items():
                 if rewrite.target in other.sites:
@@ -390,15 +461,35 @@ class Toolkit:
         for rewrite in due:
             # Else it would itself be one who still holds the original.
             status.looked_at.pop(rewrite.target, None)
-        done = _replace(due)
+        done = _replace(due, self._in_front(status))
         status.sites.update((site.target, site) for site in done)
         # Nobody but what it imported itself can have taken a name from a module that has only just been executed.
         fresh = [site for site in done if site.target.partition(":")[0] == just_executed]
         late = [site for site in done if site not in fresh]
         targets.rebind(fresh, already_there)
         targets.rebind(late)
-        status.out_of_reach += targets.out_of_reach(late)
+        status.late += late
         status.show_progress(variant)
+
+    def _ask_who_is_out_of_reach(self, statuses: list[PatchStatus]) -> None:
+        """Add to the reasons of patches who still holds what they have replaced late."""
+        held = targets.out_of_reach(site for status in statuses for site in status.late)
+        for status in statuses:
+            if status.late and status.variant is not None:
+                status.out_of_reach += _of(status.late, held)
+                status.late.clear()
+                status.show_progress(status.variant)
+
+    def _in_front(self, status: PatchStatus) -> InFront | None:
+        """What puts shadows in front of a patch's replacements, if some of its calls are to be compared."""
+        if not status.choice.shadow:
+            return None
+        if status.shadow is None:
+            from ascend_patches.shadow.patch import PatchShadow, Told
+
+            told = Told(self.complain, self.report, self.quarantine)
+            status.shadow = PatchShadow(status.patch, status.choice, told)
+        return status.shadow.in_front
 
     def _withdraw(self, status: PatchStatus) -> list[str]:
         """Undo what of a patch is in place and still ours; says where it is not ours any more."""
@@ -408,9 +499,12 @@ class Toolkit:
         for site in reversed(undone):
             targets.undo(site)
         targets.rebind(site.reversed() for site in undone)
+        if status.shadow is not None:
+            status.shadow.retire()
         status.superseded.clear()
         status.sites.clear()
         status.originals.clear()
+        status.late.clear()
         status.out_of_reach.clear()
         return [f"could not be undone: {owner}" for owner in foreign]
 
@@ -419,17 +513,18 @@ class Toolkit:
         status.settle("failed", reason)
         self.complain(f"{status.patch.name} failed and is not applied: {reason}")
 
-    def _revert(self, status: PatchStatus) -> None:
+    def _undo(self, status: PatchStatus) -> list[Site] | None:
+        """Undo a patch; returns the sites whose replacement objects may still hold, or None if nothing was undone."""
         sites = [*status.superseded, *status.sites.values()]
         foreign = _foreign(sites)
         if foreign:
             # Half a patch is worse than a whole one: nothing is undone.
             status.reason = f"not reverted, because something was put on top of it: {'; '.join(foreign)}"
             self.complain(f"{status.patch.name} is {status.reason}")
-            return
+            return None
+        shadow = status.shadow
         self._withdraw(status)
-        held = targets.out_of_reach([site.reversed() for site in sites])
-        status.settle("reverted", "; ".join(["undone on request", *held]))
+        return [site for site in sites if shadow is None or not shadow.covers(site.target)]
 
     def _look(self, status: PatchStatus, target: str) -> Finding:
         """The code of a target as upstream has it in this process, as far as it is imported."""
@@ -467,20 +562,28 @@ class Toolkit:
         return any(self._being_executed(module) for module in needed if module is not None)
 
     def _report(self) -> None:
+        if self.metrics is not None:
+            self.metrics.publish()
+        self._leave_report()
+
+    def _leave_report(self) -> None:
         folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
         if folder:
             from ascend_patches import report
 
+            self.unreported = None
             try:
                 report.write(folder, report.status(self))
             except OSError as error:
-                self.complain(f"no report left in {folder}: {error.strerror or error}")
+                self.unreported = f"no report left in {folder}: {error.strerror or error}"
             except Exception as error:
-                self.complain(f"no report left in {folder}: {_described(error)}")
+                self.unreported = f"no report left in {folder}: {_described(error)}"
+            if self.unreported:
+                self.complain(self.unreported)
 
     def _after_fork(self) -> None:
         self.lock.release()
-        self._report()
+        self._leave_report()
 
 
 def _is_open(status: PatchStatus) -> bool:
@@ -494,14 +597,15 @@ def _import_replacements(variant: Variant) -> None:
                 rewrite.replacement()
 
 
-def _replace(due: list[Rewrite]) -> list[Site]:
+def _replace(due: list[Rewrite], in_front: InFront | None) -> list[Site]:
     """Replace all that is due, or nothing."""
     found = [targets.find(rewrite.target, sys.modules[rewrite.module]) for rewrite in due]
     values = [targets.prepare(rewrite, there) for rewrite, there in zip(due, found, strict=True)]
     done: list[Site] = []
     try:
         for rewrite, there, value in zip(due, found, values, strict=True):
-            done.append(targets.install(rewrite, there, value))
+            instead = in_front(rewrite, there, value) if in_front is not None else None
+            done.append(targets.install(rewrite, there, value, instead))
     except BaseException:
         for site in reversed(done):
             targets.undo(site)
@@ -511,6 +615,17 @@ def _replace(due: list[Rewrite]) -> list[Site]:
 
 def _foreign(sites: Iterable[Site]) -> list[str]:
     return [f"{site.target} now belongs to {site.owner_now()}" for site in sites if not site.in_place()]
+
+
+def _of(sites: Iterable[Site], held: Mapping[str, list[str]]) -> list[str]:
+    """Who holds what of some sites."""
+    return [holder for target in dict.fromkeys(site.target for site in sites) for holder in held.get(target, ())]
+
+
+def _leave_last_words(reason: str) -> None:
+    from ascend_patches import last_words
+
+    last_words.leave(reason)
 
 
 def _described(error: BaseException) -> str:

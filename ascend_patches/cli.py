@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     command("install", "starting:install", "start the toolkit with every Python of this environment (a .pth file)")
-    command("uninstall", "starting:uninstall", "undo install")
+    command("uninstall", "starting:uninstall", "undo install; run it before pip uninstall, which leaves the .pth file")
     run = with_config(command("run", "starting:run", "run a command, and all that it starts, with the toolkit"))
     run.add_argument("--strict", action="store_true", help="stop the server where a patch cannot be applied")
     run.add_argument("--report-dir", metavar="DIR", help="let every process leave its report in this directory")
@@ -87,6 +87,13 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument(
         "releases", nargs="+", metavar="RELEASE", help="vllm==X, vllm-ascend==Y, a wheel, a site-packages"
     )
+
+    verify = command("verify", "verify:verify", "results and costs of the patches that are on, beside upstream's")
+    with_json(with_config(verify))
+    verify.add_argument("names", nargs="*", metavar="PATCH", help="only these, alone, whether they are on or not")
+    verify.add_argument("--emulated", action="store_true", help="on an emulated NPU, where there is no real one")
+    verify.add_argument("--model", metavar="DIR", help="whole forwards of this checkpoint's vision encoder instead")
+    verify.add_argument("--report", metavar="FILE", help="write all that was found to this file, as JSON")
 
     init = command("init", "sources:init", "write a commented patches.toml")
     init.add_argument("file", nargs="?", default="patches.toml", help="where to (default: patches.toml; - prints it)")

@@ -7,11 +7,12 @@ This is the whole rule, in one function without side effects. Activation asks it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Literal, NamedTuple
 
 from ascend_patches.environment import Environment
 from ascend_patches.lock import Entry, Lock
-from ascend_patches.registry import Patch, Variant
+from ascend_patches.registry import Part, Patch, Variant
 
 Kind = Literal["", "native", "not needed", "unsupported", "changed", "lying version", "unverified"]
 """What kind of outcome it is; "unsupported" and "changed" leave a patch that is on without effect."""
@@ -39,6 +40,15 @@ class Decision(NamedTuple):
     variant: Variant | None
     reason: str
     kind: Kind = ""
+    pending: tuple[str, ...] = ()
+    """What the variant has to know and what is not imported yet."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the variant that are to be applied: all that they need is imported."""
+        if self.verdict != "apply" or self.variant is None:
+            return ()
+        return self.variant.parts_without(self.pending)
 
     @property
     def ineffective(self) -> bool:
@@ -66,6 +76,10 @@ class _Fit(NamedTuple):
     def exact(self) -> bool:
         return self.fits_so_far and not self.pending
 
+    def shows(self, variant: Variant) -> bool:
+        """Whether the code of one of its parts at least is all there, and nothing speaks against the others."""
+        return self.fits_so_far and bool(variant.parts_without(self.pending))
+
     def may_turn_out(self, patch: Patch) -> bool:
         """Whether an import of a module that the patch watches may show that this is the code."""
         watched = all(target.partition(":")[0] in patch.watched for target in self.pending)
@@ -74,6 +88,7 @@ class _Fit(NamedTuple):
 
 def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: str, locatable: Locatable) -> Decision:
     """Choose a variant of a patch, or say why there is none to choose (yet)."""
+    locatable = cache(locatable)
     exemption = patch.exemption(where)
     exempt: Kind = "native" if exemption is not None and exemption.native else "not needed"
     candidates = [variant for variant in patch.variants if variant.gate.could_hold(where)]
@@ -87,34 +102,32 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
         names = " and ".join(variant.name for variant in proposed)
         return Decision("fail", None, f"its declaration is ambiguous here: variants {names} both fit")
     first = proposed[0] if proposed else None
-    fits = {variant.name: _compare(patch, variant, look, lock, locatable) for variant in candidates}
-
     if first is not None:
-        fit = fits[first.name]
-        if fit.fits_so_far and not set(first.relies_on) & set(fit.pending):
-            return Decision("apply", first, _verified(first, where, fit))
+        fit = _compare(patch, first, look, lock, locatable)
         if fit.fits_so_far:
-            missing = ", ".join(sorted(set(first.relies_on) & set(fit.pending)))
-            return Decision("wait", first, f"variant {first.name} fits so far, but relies on {missing}")
+            return _as_far_as_imported(first, _verified(first, where, fit), "", fit)
         if fit.nothing_known:
-            return Decision("wait", first, f"variant {first.name} fits: {first.gate.judge(where).why}")
+            reason = f"variant {first.name} fits: {first.gate.judge(where).why}"
+            return Decision("wait", first, reason, pending=fit.pending)
 
     others = [variant for variant in candidates if variant is not first]
-    exact = [variant for variant in others if fits[variant.name].exact]
-    if len(exact) == 1 and exact[0].gate.needs_torch_npu(where):
-        return Decision("wait", None, f"variant {exact[0].name} knows the code, but {exact[0].gate.judge(where).why}")
-    if len(exact) == 1:
-        proposal = first.gate.judge(where) if first is not None else exact[0].gate.judge(where)
-        known = f"its code is that of {_releases(fits[exact[0].name])}"
+    fits = {variant.name: _compare(patch, variant, look, lock, locatable) for variant in others}
+    known_by = [variant for variant in others if fits[variant.name].shows(variant)]
+    if len(known_by) == 1:
+        found = known_by[0]
+        proposal = (first if first is not None else found).gate.judge(where)
+        known = f"its code is that of {_releases(fits[found.name])}"
+        if found.gate.needs_torch_npu(where):
+            return Decision("wait", None, f"variant {found.name} knows the code, but {found.gate.judge(where).why}")
         if proposal.holds is None:
-            return Decision("apply", exact[0], f"{known}; {proposal.why}")
+            return _as_far_as_imported(found, f"{known}; {proposal.why}", "", fits[found.name])
         reason = f"{known}, although {proposal.why}: the version string is not to be trusted"
-        return Decision("apply", exact[0], reason, "lying version")
+        return _as_far_as_imported(found, reason, "lying version", fits[found.name])
 
     natives = [_compare_native(entry, look, locatable) for entry in lock.native(patch.name)]
-    for fit in natives:
-        if fit.exact:
-            return Decision("skip", None, f"native: this code has it already, as {_releases(fit)} had", "native")
+    for native in natives:
+        if native.exact:
+            return Decision("skip", None, f"native: this code has it already, as {_releases(native)} had", "native")
 
     if first is not None:
         why = f"variant {first.name} is for these versions, but not for this code"
@@ -123,21 +136,27 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
     else:
         unmet = "; ".join(dict.fromkeys(variant.gate.judge(where).why for variant in candidates))
         why = f"no variant is for these versions ({unmet})"
-    if any(fit.may_turn_out(patch) for fit in (*(fits[variant.name] for variant in others), *natives)):
+    if any(one.may_turn_out(patch) for one in (*fits.values(), *natives)):
         return Decision("wait", None, f"{why}; the code that is still to be imported decides")
     if first is None and exemption is not None:
         return Decision("skip", None, why, exempt)
     if first is None:
         return Decision("skip", None, f"{why}, and none knows the code", "unsupported")
 
-    fit = fits[first.name]
     if fit.problems:
         return Decision("skip", first, f"upstream changed: {'; '.join(fit.problems)}", "changed")
     if unknown == "apply":
-        return Decision(
-            "apply", first, f"not verified: {_unverified(patch, fit)}, but the settings say so", "unverified"
-        )
+        reason = f"not verified: {_unverified(patch, fit)}, but the settings say so"
+        return _as_far_as_imported(first, reason, "unverified", fit)
     return Decision("skip", first, f"upstream changed: {_unverified(patch, fit)}", "changed")
+
+
+def _as_far_as_imported(variant: Variant, reason: str, kind: Kind, fit: _Fit) -> Decision:
+    """Apply the parts of which all is there; where there are none, wait for one."""
+    if variant.parts_without(fit.pending):
+        return Decision("apply", variant, reason, kind, fit.pending)
+    modules = ", ".join(dict.fromkeys(target.partition(":")[0] for target in fit.pending))
+    return Decision("wait", variant, f"waiting for the import of {modules}; {reason}", kind, fit.pending)
 
 
 def _compare(patch: Patch, variant: Variant, look: Look, lock: Lock, locatable: Locatable) -> _Fit:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -38,20 +39,25 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def distributions(folder: str) -> Iterator[Distribution]:
+def distributions(folder: str) -> tuple[Distribution, ...]:
     """The distributions whose metadata lies in one folder of the path."""
     try:
-        entries = os.listdir(folder or os.curdir)
+        return _listed(folder, os.stat(folder or os.curdir).st_mtime_ns)
     except OSError:
-        return
-    for entry in sorted(entries):
-        stem, extension = os.path.splitext(entry)
+        return ()
+
+
+@lru_cache(maxsize=32)
+def _listed(folder: str, changed: int) -> tuple[Distribution, ...]:
+    """What a folder held when it was last changed: each package is looked for in all the folders of the path."""
+    found = []
+    for entry in sorted(os.listdir(folder or os.curdir)):
         # What pip was interrupted while removing it leaves its name with a ~ in front.
-        if extension in (".dist-info", ".egg-info") and not entry.startswith("~"):
-            path = os.path.join(folder, entry)
+        if entry.endswith((".dist-info", ".egg-info")) and not entry.startswith("~"):
             # dist-info is NAME-VERSION; egg-info is NAME, NAME-VERSION or NAME-VERSION-pyX.Y, and may be a plain file
-            name, _, rest = stem.partition("-")
-            yield Distribution(normalised(name), rest.split("-py")[0] or None, path)
+            name, _, rest = entry.rpartition(".")[0].partition("-")
+            found.append(Distribution(normalised(name), rest.split("-py")[0] or None, os.path.join(folder, entry)))
+    return tuple(found)
 
 
 def on_path() -> Iterator[Distribution]:

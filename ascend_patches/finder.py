@@ -24,6 +24,13 @@ class Loader:
     def __getattr__(self, name: str) -> "Any":
         return getattr(self._loader, name)
 
+    def __setattr__(self, name: str, value: "Any") -> None:
+        # Tracers put hooks of theirs on the loader that they find.
+        if name in Loader.__slots__:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._loader, name, value)
+
     def __reduce_ex__(self, protocol: "Any") -> "Any":
         return _the_real_one, (self._loader,)
 

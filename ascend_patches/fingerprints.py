@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from types import FunctionType
@@ -24,10 +25,13 @@ _DOCUMENTED = (*_DEFINITIONS, ast.ClassDef)
 _IGNORED_FIELDS = frozenset({"kind", "type_comment", "type_ignores"})
 
 
-def of_node(node: ast.AST) -> str:
-    """The fingerprint of a syntax tree."""
+def of_node(node: ast.AST) -> str | None:
+    """The fingerprint of a syntax tree, or None of one that is too deep to be gone through."""
     written: list[str] = []
-    _write(node, written.append)
+    try:
+        _write(node, written.append)
+    except RecursionError:
+        return None
     return sha256("".join(written).encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
 
 
@@ -114,58 +118,70 @@ def read_source(file: str) -> str:
         return decode_source(stream.read())
 
 
-def _write(value: Any, out: Callable[[str], None]) -> None:
-    if isinstance(value, ast.AST):
-        out(type(value).__name__)
-        out("(")
-        for name in value._fields:
-            field: Any = getattr(value, name, None)
-            if name == "body" and isinstance(value, _DOCUMENTED) and _has_docstring(field):
-                field = field[1:]
-            if isinstance(value, ast.JoinedStr):
-                # Some Pythons end a format with a piece of no text.
-                field = [piece for piece in field if not (isinstance(piece, ast.Constant) and piece.value == "")]
-            # What is absent is not written: later Pythons have fields that earlier ones lack.
-            if field is None or field == [] or name in _IGNORED_FIELDS:
-                continue
-            out(name)
-            out("=")
+def _write(node: ast.AST, out: Callable[[str], None]) -> None:
+    kind = type(node)
+    out(f"{kind.__name__}(")
+    for name in node._fields:
+        field: Any = getattr(node, name, None)
+        # What is absent is not written: later Pythons have fields that earlier ones lack.
+        if field is None or name in _IGNORED_FIELDS:
+            continue
+        if isinstance(field, ast.AST):
+            out(f"{name}=")
             _write(field, out)
-        out(")")
-    elif isinstance(value, list):
-        out("[")
-        for item in value:
-            _write(item, out)
+        elif isinstance(field, list):
+            _write_list(name, _what_counts(kind, name, field), out)
+        else:
+            out(f"{name}={field!r}")
+    out(")")
+
+
+def _write_list(name: str, items: list[Any], out: Callable[[str], None]) -> None:
+    if items:
+        out(f"{name}=[")
+        for item in items:
+            if isinstance(item, ast.AST):
+                _write(item, out)
+            else:
+                out(repr(item))
             out(",")
         out("]")
-    else:
-        out(repr(value))
 
 
-def _has_docstring(body: Any) -> bool:
+def _what_counts(kind: type[ast.AST], name: str, items: list[Any]) -> list[Any]:
+    """A list in the tree without what is no code, or is there in some Pythons only."""
+    if name == "body" and kind in _DOCUMENTED and _has_docstring(items):
+        return items[1:]
+    if kind is ast.JoinedStr:
+        # Some Pythons end a format with a piece of no text.
+        return [piece for piece in items if not (isinstance(piece, ast.Constant) and piece.value == "")]
+    return items
+
+
+def _has_docstring(body: list[Any]) -> bool:
     first = body[0] if body else None
     return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
 
 
 def parse(source: str) -> ast.Module:
-    """The syntax tree of source text, without the warnings that are upstream's to give."""
+    """The syntax tree of source text, or SyntaxError; without the warnings that are upstream's to give."""
     with warnings.catch_warnings():
         # An invalid escape in upstream's code is upstream's to warn about.
         warnings.simplefilter("ignore")
-        return ast.parse(source)
+        try:
+            return ast.parse(source)
+        except (RecursionError, MemoryError):
+            raise SyntaxError("nested too deeply") from None
 
 
 def _block_of_function(function: object) -> tuple[str, ast.AST] | None:
     plain = plain_function(function)
     if plain is None:
         return None
-    source = _source_of_module(plain)
-    if source is None:
-        return None
     code = plain.__code__
     around = _class_around(plain.__qualname__)
     header = f"class {around}:" if around.isidentifier() else "if True:"
-    for block in _blocks(source.split("\n")[code.co_firstlineno - 1 :]):
+    for block in _blocks(_lines_of_module(plain)[code.co_firstlineno - 1 :]):
         try:
             tree = parse(f"{header}\n{block}" if block[:1].isspace() else block)
         except (SyntaxError, ValueError):
@@ -186,7 +202,7 @@ def _class_around(qualname: str) -> str:
     return around[-1] if around else ""
 
 
-def _blocks(lines: list[str]) -> Iterator[str]:
+def _blocks(lines: Sequence[str]) -> Iterator[str]:
     """The first lines, up to each place where the block that they begin could end, nearest first.
 
     A block cut too short does not parse: the cut is inside brackets, a string or a decorated definition. So the first
@@ -203,17 +219,29 @@ def _blocks(lines: list[str]) -> Iterator[str]:
     yield "\n".join(lines)
 
 
-def _source_of_module(function: FunctionType) -> str | None:
+def _lines_of_module(function: FunctionType) -> tuple[str, ...]:
+    """The source lines of the module that a function was written in; none where they are not to be had."""
     names = function.__globals__
-    loader = names.get("__loader__")
-    get_source = getattr(loader, "get_source", None)
-    if get_source is None or names.get("__file__") != function.__code__.co_filename:
-        return None
+    get_source = getattr(names.get("__loader__"), "get_source", None)
+    file = function.__code__.co_filename
+    if get_source is None or names.get("__file__") != file:
+        return ()
     try:
-        source = get_source(names.get("__name__"))
-    except (ImportError, OSError, SyntaxError, ValueError):
-        return None
-    return source if isinstance(source, str) else None
+        status = os.stat(file)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+    except OSError:  # in an archive, say
+        stamp = None
+    try:
+        return _lines(get_source, names.get("__name__"), stamp)
+    except (ImportError, OSError, SyntaxError, ValueError, TypeError):
+        return ()
+
+
+@lru_cache(maxsize=2)
+def _lines(get_source: Callable[[Any], object], module: object, stamp: object) -> tuple[str, ...]:
+    """A module's lines as its loader has them; a stamp says which edition, because several functions are looked at."""
+    source = get_source(module)
+    return tuple(source.split("\n")) if isinstance(source, str) else ()
 
 
 def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:

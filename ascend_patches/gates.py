@@ -123,7 +123,12 @@ class TorchNpuHas(Gate):
         return f"torch_npu has {self.op}{with_argument}"
 
 
-class AllOf(Gate):
+class Combined(Gate):
+    """Several gates, of which one may decide for all."""
+
+    decisive: bool
+    """The verdict of any one of them that is the verdict of the whole."""
+
     def __init__(self, gates: tuple[Gate, ...]) -> None:
         self.gates = gates
 
@@ -133,31 +138,22 @@ class AllOf(Gate):
 
     def judge(self, where: Environment) -> Verdict:
         verdicts = [gate.judge(where) for gate in self.gates]
-        for decisive in (False, None):
-            because = [verdict.why for verdict in verdicts if verdict.holds is decisive]
+        for holds in (self.decisive, None, not self.decisive):
+            because = [verdict.why for verdict in verdicts if verdict.holds is holds]
             if because:
-                return Verdict(decisive, "; ".join(because))
-        return Verdict(True, "; ".join(verdict.why for verdict in verdicts))
+                break
+        return Verdict(holds, "; ".join(dict.fromkeys(because)))
+
+
+class AllOf(Combined):
+    decisive = False
 
     def __str__(self) -> str:
         return " and ".join(f"({gate})" if isinstance(gate, AnyOf) else str(gate) for gate in self.gates)
 
 
-class AnyOf(Gate):
-    def __init__(self, gates: tuple[Gate, ...]) -> None:
-        self.gates = gates
-
-    def leaves(self) -> Iterator[Gate]:
-        for gate in self.gates:
-            yield from gate.leaves()
-
-    def judge(self, where: Environment) -> Verdict:
-        verdicts = [gate.judge(where) for gate in self.gates]
-        for decisive in (True, None):
-            because = [verdict.why for verdict in verdicts if verdict.holds is decisive]
-            if because:
-                return Verdict(decisive, "; ".join(because))
-        return Verdict(False, "; ".join(dict.fromkeys(verdict.why for verdict in verdicts)))
+class AnyOf(Combined):
+    decisive = True
 
     def __str__(self) -> str:
         return " or ".join(map(str, self.gates))

@@ -7,6 +7,8 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ascend_patches._version import __version__
@@ -91,19 +93,27 @@ def read(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
     return reports, problems
 
 
+def of_the_others(folder: str) -> Iterator[dict[str, Any]]:
+    """The reports in a directory of the other processes that run on this host."""
+    ours = f"{_PREFIX}{socket.gethostname()}-"
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        pid = name.removeprefix(ours).removesuffix(".json")
+        if pid.isdigit() and int(pid) != os.getpid() and _exists(int(pid)):
+            with suppress(OSError, ValueError), open(os.path.join(folder, name), encoding="utf-8") as stream:
+                yield json.load(stream)
+
+
 def _patch(name: str, patch: PatchStatus, toolkit: Toolkit) -> dict[str, Any]:
-    missed = {
-        target: why
-        for target, status in patch.targets.items()
-        if status.state == "waiting" and (why := _waiting_for(target, toolkit))
-    }
+    pending = patch.decision.pending if patch.decision is not None and patch.open else ()
+    missed = {target: why for target in pending if (why := _waiting_for(target, toolkit))}
     return {
         "name": name,
         "state": patch.state,
         "variant": patch.variant.name if patch.variant is not None else None,
-        "reason": "; ".join([*sorted(set(missed.values())), patch.reason]),
+        "reason": "; ".join([*sorted(set(missed.values())), patch.reason, *_compared(patch)]),
         "enabled": patch.choice.enabled,
         "options": dict(patch.choice.options),
+        "shadow": patch.shadow.as_data() if patch.shadow is not None else None,
         "targets": [
             {
                 "target": target,
@@ -113,6 +123,11 @@ def _patch(name: str, patch: PatchStatus, toolkit: Toolkit) -> dict[str, Any]:
             for target, status in patch.targets.items()
         ],
     }
+
+
+def _compared(patch: PatchStatus) -> list[str]:
+    """What comparing calls with the original has shown, where that is done."""
+    return [f"shadow: {patch.shadow.counts}"] if patch.shadow is not None else []
 
 
 def _covered(site: Site | None) -> str:
@@ -142,10 +157,14 @@ def _is_running(data: dict[str, Any]) -> bool | None:
     """Whether the process that left a report still runs; None when it runs on another host."""
     if data["host"] != socket.gethostname():
         return None
+    return _exists(int(data["pid"]))
+
+
+def _exists(pid: int) -> bool:
     try:
-        os.kill(int(data["pid"]), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True

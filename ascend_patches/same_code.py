@@ -35,6 +35,15 @@ _FUTURES = __future__.annotations.compiler_flag
 
 def compiles_to(tree: ast.Module, code: CodeType) -> bool:
     """Whether a syntax tree, compiled where the names that ``code`` closes over exist, does what that code does."""
+    try:
+        compiled = _compiled(tree, code)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    found = next((inner for inner in _functions_in(compiled) if inner.co_name == code.co_name), None)
+    return found is not None and _same(found, code)
+
+
+def _compiled(tree: ast.Module, code: CodeType) -> CodeType:
     first = tree.body[0]
     enclosed = [name for name in code.co_freevars if name.isidentifier() and name != "__class__"]
     if enclosed:
@@ -46,12 +55,8 @@ def compiles_to(tree: ast.Module, code: CodeType) -> bool:
         tree = ast.fix_missing_locations(enclosing)
     if sys.version_info >= (3, 13):  # which has the first line of an inner class among the constants
         ast.increment_lineno(first, code.co_firstlineno - (1 if isinstance(first, _DEFINITIONS) else 2))
-    try:
-        compiled = compile(tree, code.co_filename, "exec", code.co_flags & _FUTURES, dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError):
-        return False
-    found = next((inner for inner in _functions_in(compiled) if inner.co_name == code.co_name), None)
-    return found is not None and _same(found, code)
+    compiled: CodeType = compile(tree, code.co_filename, "exec", code.co_flags & _FUTURES, dont_inherit=True)
+    return compiled
 
 
 def _functions_in(code: CodeType) -> Iterator[CodeType]:

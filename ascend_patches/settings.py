@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ascend_patches.distributions import normalised
 from ascend_patches.environment import Environment
@@ -27,12 +27,15 @@ MODES = ("on", "off", "strict")
 UNKNOWN = ("skip", "apply")
 MACHINE_WIDE = "/etc/ascend_patches/patches.toml"
 
+SHARE = "a number from 0 to 1"
+COUNT = "an integer from 0 on"
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _LARGEST = 256_000
 _DEEPEST = len(("patches", "NAME", "override", 0, "when", "PACKAGE"))
 
 
-@dataclass(frozen=True)
-class Override:
+class Override(NamedTuple):
     """Other values for the releases that its condition names."""
 
     when: Mapping[str, Range]
@@ -53,34 +56,41 @@ class Override:
         return found is not None and found.version is not None and range_.admits(found.version)
 
 
-@dataclass(frozen=True)
-class PatchSettings:
+class PatchSettings(NamedTuple):
     """What the file says of one patch."""
 
-    values: Mapping[str, OptionValue] = field(default_factory=dict)
+    values: Mapping[str, OptionValue] = _NOTHING
     overrides: tuple[Override, ...] = ()
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What is in force for one patch: on or off, why, with which options, and what to do with unknown code."""
+class Choice(NamedTuple):
+    """What is in force for one patch: on or off, why, with which options, and what to do with unknown code.
+
+    ``shadow`` is the share of calls that run the original too, and ``quarantine`` how many of these may differ before
+    the patch is reverted; 0 for never.
+    """
 
     enabled: bool
     reason: str
     options: Mapping[str, OptionValue]
     unknown: str
+    shadow: float = 0.0
+    quarantine: int = 1
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings in force in this process."""
 
     mode: str = "on"
     unknown: str = "skip"
-    patches: Mapping[str, PatchSettings] = field(default_factory=dict)
+    patches: Mapping[str, PatchSettings] = _NOTHING
     enable: frozenset[str] = frozenset()
     disable: frozenset[str] = frozenset()
     file: str | None = None
+    shadow: float = 0.0
+    quarantine: int = 1
+    shadow_of: Mapping[str, float] = _NOTHING
+    """The shares that the environment gives, by patch."""
 
     def choice(self, patch: Patch, where: Environment) -> Choice:
         """What is in force for a patch in those surroundings; SettingsError if two overrides disagree there."""
@@ -88,6 +98,8 @@ class Settings:
         values: dict[str, OptionValue] = {
             "enabled": patch.default,
             "unknown": self.unknown,
+            "shadow": self.shadow,
+            "quarantine": self.quarantine,
             **{name: option.default for name, option in patch.options.items()},
         }
         reason = "by default"
@@ -114,8 +126,11 @@ class Settings:
         ):
             if patch.name in names:
                 values["enabled"], reason = switched, f"by {variable}"
+        values["shadow"] = self.shadow_of.get(patch.name, values["shadow"])
         enabled, unknown = bool(values.pop("enabled")), str(values.pop("unknown"))
-        return Choice(enabled, f"switched {'on' if enabled else 'off'} {reason}", values, unknown)
+        shadow, quarantine = float(values.pop("shadow")), int(values.pop("quarantine"))
+        why = f"switched {'on' if enabled else 'off'} {reason}"
+        return Choice(enabled, why, values, unknown, shadow, quarantine)
 
 
 def load(patches: Mapping[str, Patch], path: str | os.PathLike[str] | None = None) -> Settings:
@@ -171,19 +186,52 @@ def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Setti
     for variable, names in (("ASCEND_PATCHES_ENABLE", enable), ("ASCEND_PATCHES_DISABLE", disable)):
         for name in sorted(names - patches.keys() - {"all"}):
             mistakes.append(f"{variable}: there is no patch {name!r}{_nearest(name, patches)}")
+    shadow_of = _shares(patches, mistakes)
     if mistakes:
         raise SettingsError(mistakes, strict=(mode if mode in MODES else settings.mode) == "strict")
     # What is named counts for more than "all", so that one variable can say "all" and the other the exceptions.
-    return replace(
-        settings,
+    return settings._replace(
         mode=mode,
         enable=enable if "all" not in enable else frozenset(patches) - disable,
         disable=disable if "all" not in disable else frozenset(patches) - enable,
+        shadow_of=shadow_of,
     )
+
+
+def _shares(patches: Mapping[str, Patch], mistakes: list[str]) -> Mapping[str, float]:
+    """What ASCEND_PATCHES_SHADOW says: a share for all, or NAME=SHARE,...; a mistake in it is added to the others."""
+    shares: dict[str, float] = {}
+    for entry in sorted(_names_in("ASCEND_PATCHES_SHADOW"), key=lambda each: "=" in each):
+        name, _, text = entry.rpartition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            share = -1.0
+        if name and name not in patches:
+            mistakes.append(f"ASCEND_PATCHES_SHADOW: there is no patch {name!r}{_nearest(name, patches)}")
+        elif not is_share(share):
+            mistakes.append(f"ASCEND_PATCHES_SHADOW: {text!r} is not {SHARE}; expected a share, or NAME=SHARE,...")
+        else:
+            shares.update(dict.fromkeys([name] if name else patches, share))
+    return shares
+
+
+def is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _names_in(variable: str) -> frozenset[str]:
     return frozenset(filter(None, (name.strip() for name in os.environ.get(variable, "").split(","))))
+
+
+_TRUST: Mapping[str, tuple[str, Callable[[object], bool], float]] = {
+    "shadow": (SHARE, is_share, 0.0),
+    "quarantine": (COUNT, is_count, 1),
+}
 
 
 class _Reader:
@@ -196,9 +244,10 @@ class _Reader:
         self.mistakes: list[str] = []
 
     def read(self, document: dict[str, Any]) -> Settings:
-        self._only((), document, ("mode", "unknown", "patches"))
+        self._only((), document, ("mode", "unknown", *_TRUST, "patches"))
         mode = self._one_of(("mode",), document.get("mode", "on"), MODES)
         unknown = self._one_of(("unknown",), document.get("unknown", "skip"), UNKNOWN)
+        trust = {key: self._trust((key,), key, document[key]) for key in _TRUST if key in document}
         said: dict[str, PatchSettings] = {}
         tables = document.get("patches", {})
         if self._is(("patches",), tables, dict, "a table of patches"):
@@ -209,7 +258,7 @@ class _Reader:
                     self._mistake(("patches", name), f"there is no patch {name!r}{_nearest(name, self.patches)}")
         if self.mistakes:
             raise SettingsError(self.mistakes, strict=mode == "strict")
-        return Settings(mode, unknown, said, file=self.file)
+        return Settings(mode, unknown, said, file=self.file)._replace(**trust)
 
     def _patch(self, patch: Patch, table: object) -> PatchSettings:
         path: Path = ("patches", patch.name)
@@ -231,7 +280,7 @@ class _Reader:
         return PatchSettings(values, tuple(overrides))
 
     def _values(self, patch: Patch, path: Path, table: Mapping[str, object]) -> dict[str, OptionValue]:
-        self._only(path, table, ("enabled", "unknown", *patch.options, "override"))
+        self._only(path, table, ("enabled", "unknown", *_TRUST, *patch.options, "override"))
         values: dict[str, OptionValue] = {}
         for key, value in table.items():
             place = (*path, key)
@@ -240,6 +289,8 @@ class _Reader:
                     values[key] = bool(value)
             elif key == "unknown":
                 values[key] = self._one_of(place, value, UNKNOWN)
+            elif key in _TRUST:
+                values[key] = self._trust(place, key, value)
             elif key in patch.options:
                 option = patch.options[key]
                 if option.admits(value):
@@ -310,6 +361,13 @@ class _Reader:
         wanted = ", ".join(repr(name) for name in expected)
         self._mistake(path, f"expected one of {wanted}, found {_shown(value)}{_nearest(value, expected)}")
         return expected[0]
+
+    def _trust(self, path: Path, key: str, value: Any) -> Any:
+        expected, admits, default = _TRUST[key]
+        if admits(value):
+            return value
+        self._mistake(path, f"expected {expected}, found {_shown(value)}")
+        return default
 
     def _is(self, path: Path, value: object, kind: type, expected: str) -> bool:
         if isinstance(value, kind):

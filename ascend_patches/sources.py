@@ -70,7 +70,10 @@ class Sources:
         if self.read(module) is None and self.has(module):
             return Finding("no source", f"no source of {module}")
         found = self.find(target)
-        return Finding("absent", found) if isinstance(found, str) else Finding("code", fingerprints.of_node(found.node))
+        if isinstance(found, str):
+            return Finding("absent", found)
+        fingerprint = fingerprints.of_node(found.node)
+        return Finding("code", fingerprint) if fingerprint else Finding("no source", "nested too deeply to be read")
 
     def _module(self, name: str) -> tuple[str, ast.Module] | None:
         if name not in self._parsed:

@@ -28,7 +28,7 @@ def pth_text(roots: Iterable[str]) -> str:
     """
     more = sorted(set(roots) - set(ROOTS))
     line = f"import {START_MODULE}" + (f"; {START_MODULE}.roots += {more!r}" if more else "")
-    return f"{_MARK}; remove it with: ascend-patches uninstall\n{line}\n"
+    return f"{_MARK}; remove it with: ascend-patches uninstall (if that is gone, delete this file)\n{line}\n"
 
 
 def installed_pth() -> str | None:

@@ -22,10 +22,17 @@ mode = "on"
 # What to do where upstream's code is not code that a patch was verified against: "skip" or "apply".
 unknown = "skip"
 
+# The share of calls that run upstream's own code too, on copies, and compare: 0 to 1, such as 0.001. While it is 0,
+# nothing of this is installed. ASCEND_PATCHES_SHADOW=0.001, or NAME=0.001,..., has the last word.
+shadow = 0.0
+# After how many differences a patch is reverted in the process that saw them; 0 for never.
+quarantine = 1
+
 # A patch is switched, and its options are set, in a table of its own:
 #
 #   [patches.NAME]
 #   enabled = true
+#   shadow = 0.001
 #
 # Other values for some releases; a range is made of ==, !=, >=, <=, >, < and ==X.*:
 #

@@ -19,10 +19,10 @@ comparison is false.
 
 from __future__ import annotations
 
-import re
+import operator
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from packaging.version import Version
 
@@ -40,7 +40,7 @@ def parse(text: str | None) -> Version | None:
 class Clause(NamedTuple):
     """One comparison, such as ``>=0.15``."""
 
-    operator: str
+    sign: str
     version: Version
     prefix: bool
 
@@ -49,28 +49,33 @@ class Clause(NamedTuple):
             length = len(self.version.release)
             padded = (*installed.release, *(0,) * length)
             same = installed.epoch == self.version.epoch and padded[:length] == self.version.release
-            return same if self.operator == "==" else not same
-        mine, theirs = self._comparable(installed)
-        return bool(_OPERATORS[self.operator](theirs, mine))
-
-    def _comparable(self, installed: Version) -> tuple[Version, Version]:
+            return same if self.sign == "==" else not same
         named = self.version
+        compare = _OPERATORS[self.sign]
         if named.local is not None:
-            return named, installed
+            return compare(installed, named)
         if named.is_prerelease or named.is_postrelease:
-            return named, Version(installed.public)
-        return Version(named.base_version), Version(installed.base_version)
+            return compare(Version(installed.public), named)
+        return compare(_release(installed), _release(named))
 
 
-_OPERATORS: dict[str, Callable[[Version, Version], bool]] = {
-    "==": lambda installed, named: installed == named,
-    "!=": lambda installed, named: installed != named,
-    ">=": lambda installed, named: installed >= named,
-    "<=": lambda installed, named: installed <= named,
-    ">": lambda installed, named: installed > named,
-    "<": lambda installed, named: installed < named,
+def _release(version: Version) -> tuple[int, tuple[int, ...]]:
+    """The release numbers of a version, in which 0.15 and 0.15.0 are the same."""
+    numbers = version.release
+    while numbers and not numbers[-1]:
+        numbers = numbers[:-1]
+    return version.epoch, numbers
+
+
+# The longer signs come first, so that a text is not taken for one that begins with the shorter.
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
 }
-_CLAUSE = re.compile(r"\s*(==|!=|>=|<=|>|<)?\s*([^\s,=<>!]+)\s*")
 
 
 class Range(NamedTuple):
@@ -125,12 +130,12 @@ def _beginnings(clause: Clause, longest: int) -> Iterator[Version]:
 def parse_range(text: str) -> Range:
     """Read a range; VersionError says which part of it cannot be read."""
     clauses = []
-    for part in text.split(","):
-        match = _CLAUSE.fullmatch(part)
-        if match is None:
-            what = f"{part.strip()!r} is not a comparison such as '>=0.15' or '==0.15.*'"
+    for part in map(str.strip, text.split(",")):
+        sign = next((sign for sign in _OPERATORS if part.startswith(sign)), "")
+        number = part.removeprefix(sign).lstrip()
+        if not number or any(character.isspace() or character in "=<>!" for character in number):
+            what = f"{part!r} is not a comparison such as '>=0.15' or '==0.15.*'"
             raise VersionError(f"{text!r} is not a range of versions: {what}")
-        operator, number = match[1] or "==", match[2]
         prefix = number.endswith(".*")
         version = parse(number.removesuffix(".*"))
         if version is None:
@@ -138,7 +143,7 @@ def parse_range(text: str) -> Range:
         if prefix and (version.is_prerelease or version.is_postrelease or version.local):
             raise VersionError(f"{text!r} is not a range of versions: '.*' follows release numbers only")
         for what, given in ((".*", prefix), (f"+{version.local}", version.local)):
-            if given and operator not in ("==", "!="):
+            if given and sign not in ("", "==", "!="):
                 raise VersionError(f"{text!r} is not a range of versions: {what!r} goes with == and != only")
-        clauses.append(Clause(operator, version, prefix))
+        clauses.append(Clause(sign or "==", version, prefix))
     return Range(text.strip(), tuple(clauses))

@@ -196,22 +196,28 @@ class World:
         original_as: str | None = None,
         more: str = "",
         verified: bool = True,
+        parts: bool = False,
     ) -> None:
         """A patch of its own distribution: targets, each with the name in ``code`` of what takes its place.
 
-        With ``verified``, it vouches for the code that the world's packages have now. ``more`` are further arguments
-        of the declaration.
+        With ``verified``, it vouches for the code that the world's packages have now. With ``parts``, each rewrite is
+        a part of its own, named like its target's function. ``more`` are further arguments of the declaration.
         """
         key = "around" if around else "replace"
-        declared = "".join(
-            f"    Rewrite({target!r}, {key}={replacement}, original_as={original_as!r}, "
-            f"fingerprints={self._fingerprints(target) if verified else ()!r}),\n"
+        declared = {
+            target: f"Rewrite({target!r}, {key}={replacement}, original_as={original_as!r}, "
+            f"fingerprints={self._fingerprints(target) if verified else ()!r}),"
             for target, replacement in rewrites.items()
-        )
+        }
+        if parts:
+            names = {target: target.rpartition(":")[2] for target in declared}
+            body = "parts=(" + "".join(f"Part({names[one]!r}, ({text})), " for one, text in declared.items()) + ")"
+        else:
+            body = "(" + "".join(declared.values()) + ")"
         source = (
             "from ascend_patches import *\n"
             f"{textwrap.dedent(code)}\n"
-            f"PATCHES = [Patch({name!r}, 'a patch for a test', (Variant('only', {gate}, (\n{declared}),),), {more})]\n"
+            f"PATCHES = [Patch({name!r}, 'a patch for a test', (Variant('only', {gate}, {body}),), {more})]\n"
         )
         self.patches(source, module=name.replace("-", "_") + "_module")
 

@@ -24,6 +24,19 @@ def two_modules(world: World) -> World:
     return world
 
 
+@pytest.fixture
+def in_parts(world: World) -> World:
+    """The same, but each target is a part of its own."""
+    world.package("vllm", {"one": "def f():\n    return 'upstream'\n", "two": "def g():\n    return 'upstream'\n"})
+    world.patch(
+        "pair",
+        {"vllm.one:f": "f", "vllm.two:g": "g"},
+        "def f():\n    return 'ours'\n\ndef g():\n    return 'ours'\n",
+        parts=True,
+    )
+    return world
+
+
 def states(patch: dict[str, Any]) -> dict[str, str]:
     return {target["target"]: target["state"] for target in patch["targets"]}
 
@@ -150,15 +163,76 @@ def test_a_patch_over_two_modules_waits_until_both_are_there(two_modules: World)
         "import vllm.one\n"
         "from ascend_patches import status\n"
         "half = status()['patches'][0]\n"
+        "before = vllm.one.f()\n"
+        "import vllm.two\n"
+        "print(json.dumps([half, status()['patches'][0], before, vllm.one.f(), vllm.two.g()]))",
+        start=True,
+    )
+    half, whole, *answers = result.json
+    assert half["reason"].startswith("waiting for the import of vllm.two; variant only fits")
+    assert (half["state"], states(half)) == ("waiting", {"vllm.one:f": "waiting", "vllm.two:g": "waiting"})
+    assert (whole["state"], states(whole)) == ("applied", {"vllm.one:f": "applied", "vllm.two:g": "applied"})
+    assert answers == ["upstream", "ours", "ours"]
+
+
+def test_a_part_is_applied_while_the_module_of_another_is_not_imported(in_parts: World) -> None:
+    result = in_parts.python(
+        "import vllm.one\n"
+        "from ascend_patches import status\n"
+        "half = status()['patches'][0]\n"
         "import vllm.two\n"
         "print(json.dumps([half, status()['patches'][0], vllm.one.f(), vllm.two.g()]))",
         start=True,
     )
     half, whole, *answers = result.json
-    assert half["reason"].startswith("1 of 2 targets replaced, waiting for the import of vllm.two; variant only fits")
-    assert (half["state"], states(half)) == ("waiting", {"vllm.one:f": "applied", "vllm.two:g": "waiting"})
+    assert half["reason"].startswith("1 of 2 parts are on: f; still to be imported: g; variant only fits")
+    assert (half["state"], states(half)) == ("applied", {"vllm.one:f": "applied", "vllm.two:g": "waiting"})
+    assert [target["reason"] for target in half["targets"]] == [
+        "replaced and read back",
+        "not imported yet: vllm.two",
+    ]
+    assert whole["reason"].startswith("variant only fits")
     assert (whole["state"], states(whole)) == ("applied", {"vllm.one:f": "applied", "vllm.two:g": "applied"})
     assert answers == ["ours", "ours"]
+
+
+def test_a_part_that_does_not_fit_takes_back_those_that_did(in_parts: World) -> None:
+    in_parts.write("vllm/two.py", "def g():\n    return 'upstream changed'\n")
+    result = in_parts.python(
+        "import vllm.one\nbefore = vllm.one.f()\nimport vllm.two\n"
+        "print(json.dumps([before, vllm.one.f(), vllm.two.g()]))\n" + SHOW,
+        start=True,
+    )
+    assert result.stdout.splitlines()[0] == '["ours", "upstream", "upstream changed"]'
+    assert result.patch("pair")["state"] == "skipped"
+
+
+def test_what_two_parts_share_goes_in_place_with_the_first_of_them(world: World) -> None:
+    world.package(
+        "vllm",
+        {"common": "def f():\n    return 'upstream'\n", "one": "import vllm.common\n" + DOUBLE, "two": DOUBLE},
+    )
+    known = {name: world.fingerprint(f"vllm.{name}") for name in ("common:f", "one:double", "two:double")}
+    world.patches(
+        "from ascend_patches import *\n"
+        "def f():\n    return 'ours'\n"
+        f"{OURS}\n"
+        f"SHARED = Rewrite('vllm.common:f', f, fingerprints=({known['common:f']!r},))\n"
+        f"ONE = Rewrite('vllm.one:double', double, fingerprints=({known['one:double']!r},))\n"
+        f"TWO = Rewrite('vllm.two:double', double, fingerprints=({known['two:double']!r},))\n"
+        "PARTS = (Part('one', (ONE, SHARED)), Part('two', (TWO, SHARED)))\n"
+        "PATCHES = [Patch('shared', 'a patch for a test', (Variant('only', always, parts=PARTS),))]\n"
+    )
+    result = world.python(
+        "import vllm.common\nanswers = [vllm.common.f()]\n"
+        "import vllm.one\nanswers += [vllm.common.f(), vllm.one.double(2)]\n"
+        "import vllm.two\nanswers += [vllm.common.f(), vllm.two.double(2)]\n"
+        "from ascend_patches import revert_patches\nrevert_patches()\n"
+        "answers += [vllm.common.f(), vllm.two.double(2)]\n"
+        "print(json.dumps(answers))",
+        start=True,
+    )
+    assert result.json == ["upstream", "ours", "ours", "ours", "ours", "upstream", 4]
 
 
 def test_when_the_second_module_does_not_fit_the_first_is_put_back(two_modules: World) -> None:
@@ -238,6 +312,7 @@ def test_what_a_failing_patch_cannot_take_back_is_said(two_modules: World) -> No
         "pair",
         {"vllm.one:f": "f", "vllm.two:g": "g"},
         "def f():\n    return 'ours'\n\ndef g():\n    return 'ours'\n",
+        parts=True,
     )
     result = two_modules.python(
         "import vllm.one\ndef theirs():\n    return 'theirs'\nvllm.one.f = theirs\nimport vllm.two\n"
@@ -715,3 +790,18 @@ def test_a_process_whose_stderr_cannot_be_written_is_not_disturbed(stderr: str, 
         env={"ASCEND_PATCHES_DEBUG": "1"},
     )
     assert result.json == "rewritten"
+
+
+def test_a_package_of_patches_that_imports_vllm_first_is_left_out_with_what_to_do_about_it(greeting: World) -> None:
+    greeting.patches(
+        "import vllm\nfrom ascend_patches import *\n"
+        "def greet(name, mark='!'):\n    return 'theirs'\n"
+        "VARIANT = Variant('only', always, (Rewrite('vllm.engine:greet', greet),))\n"
+        "PATCHES = [Patch('theirs', 'a patch for a test', (VARIANT,))]\n"
+    )
+    result = greeting.python(
+        "import their_patches, vllm.engine\nprint(json.dumps(vllm.engine.greet('you')))", start=True
+    )
+    assert result.json == "patched you!"
+    (complaint,) = result.complaints
+    assert "their_patches imports vLLM at its top and was imported first, so it has no PATCHES yet: let it" in complaint

@@ -124,6 +124,14 @@ def test_explain_tells_what_why_where_and_what_would_happen_here(world: World) -
         assert part in text, part
     data = world.command("explain", "double", "--json").json_document
     assert (data["enabled"], data["foreseen"]["verdict"]) == (False, "apply")
+    assert [variant["parts"] for variant in data["variants"]] == [[{"name": "only", "targets": ["vllm.engine:double"]}]]
+
+
+def test_explain_tells_which_rewrites_are_applied_together(world: World) -> None:
+    world.package("vllm", {"one": "def f(): pass\n", "two": "def g(): pass\n"}, version="0.15.0")
+    world.patch("pair", {"vllm.one:f": "f", "vllm.two:g": "g"}, "def f(): pass\ndef g(): pass\n", parts=True)
+    lines = [line.strip() for line in world.command("explain", "pair").stdout.splitlines()]
+    assert {"part f rewrites vllm.one:f", "part g rewrites vllm.two:g"} <= set(lines)
 
 
 def test_commands_look_at_code_without_importing_it(world: World) -> None:

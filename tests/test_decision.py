@@ -12,7 +12,7 @@ from ascend_patches.decision import Decision, Finding, decide
 from ascend_patches.environment import Environment
 from ascend_patches.gates import Gate, absent, always, torch_npu_has, version_in, vllm_version_is
 from ascend_patches.lock import Entry, Lock, PatchLock
-from ascend_patches.registry import Exemption, Patch, Rewrite, Variant
+from ascend_patches.registry import Exemption, Part, Patch, Rewrite, Variant
 
 A, B, C, D = "vllm.a:run", "vllm.b:run", "vllm.c:run", "vllm.d:run"
 V15 = Environment({"vllm": "0.15.0"})
@@ -138,7 +138,7 @@ def test_half_a_variant_is_not_applied_where_the_other_half_cannot_come() -> Non
 
 
 def test_nothing_is_decided_before_anything_is_imported() -> None:
-    assert outcome({}) == Decision("wait", OLD, "variant old fits: vllm is 0.15.0")
+    assert outcome({}) == Decision("wait", OLD, "variant old fits: vllm is 0.15.0", pending=(A,))
     decision = outcome({}, V99)
     assert (decision.verdict, decision.variant) == ("wait", None)
     assert "the code that is still to be imported decides" in decision.reason
@@ -200,9 +200,63 @@ LOCK_OF_TWO = Lock(
 )
 
 
-def test_a_variant_over_two_modules_is_applied_as_they_come() -> None:
-    assert outcome({A: code("a15")}, declared=TWO, lock=LOCK_OF_TWO).verdict == "apply"
+def test_a_variant_over_two_modules_is_applied_once_both_are_there() -> None:
+    half = outcome({A: code("a15")}, declared=TWO, lock=LOCK_OF_TWO)
+    assert (half.verdict, half.variant, half.pending) == ("wait", TWO.variants[0], (B,))
+    assert half.reason.startswith("waiting for the import of vllm.b; variant old fits: vllm is 0.15.0; its code is")
     assert outcome({A: code("a15"), B: code("b15")}, declared=TWO, lock=LOCK_OF_TWO).verdict == "apply"
+
+
+def in_parts(name: str, gate: Gate) -> Variant:
+    """A variant with a part for A, which relies on B, and one for C, which shares the rewrite of D."""
+    shared = Rewrite(D, print)
+    return Variant(
+        name,
+        gate,
+        parts=(Part("first", (Rewrite(A, print), shared), (B,)), Part("second", (Rewrite(C, print), shared))),
+    )
+
+
+PARTS = patch(in_parts("old", vllm_version_is("0.15.0")), in_parts("new", vllm_version_is("0.16.0")))
+LOCK_OF_PARTS = Lock(
+    {
+        "faster": PatchLock(
+            {
+                "old": (Entry({A: "a15", B: "b", C: "c15", D: "d"}, ("vllm 0.15.0",)),),
+                "new": (Entry({A: "a16", B: "b", C: "c16", D: "d"}, ("vllm 0.16.0",)),),
+            },
+            (),
+        )
+    }
+)
+
+
+def parts(live: Mapping[str, Finding], where: Environment = V15, unknown: str = "skip") -> tuple[str, list[str]]:
+    """The verdict about PARTS, and which of them can go in place."""
+    decided = outcome(live, where, PARTS, LOCK_OF_PARTS, unknown)
+    return decided.verdict, [part.name for part in decided.parts]
+
+
+def test_each_part_of_a_variant_is_applied_once_all_that_it_needs_is_there() -> None:
+    first, rest = {A: code("a15"), D: code("d")}, {B: code("b"), C: code("c15")}
+    assert parts(first) == ("wait", [])
+    assert parts(first | {B: code("b")}) == ("apply", ["first"])
+    assert parts(first | {C: code("c15")}) == ("apply", ["second"])
+    assert parts(first | rest) == ("apply", ["first", "second"])
+
+
+def test_a_part_that_is_there_is_not_applied_beside_one_whose_code_nobody_knows() -> None:
+    assert parts({A: code("mystery"), C: code("c15"), D: code("d")}) == ("skip", [])
+
+
+def test_unknown_code_is_patched_in_the_parts_that_are_there_if_the_settings_say_so() -> None:
+    assert parts({A: code("mystery"), D: code("d")}, unknown="apply") == ("wait", [])
+    assert parts({A: code("mystery"), C: code("c15"), D: code("d")}, unknown="apply") == ("apply", ["second"])
+
+
+def test_one_part_is_enough_to_find_out_that_the_version_lies() -> None:
+    assert parts({C: code("c16")}) == ("wait", [])
+    assert parts({C: code("c16"), D: code("d")}) == ("apply", ["second"])
 
 
 def test_fingerprints_count_only_as_they_were_seen_together() -> None:
@@ -235,7 +289,8 @@ def test_a_variant_waits_for_what_it_relies_on() -> None:
     declared = patch(variant("only", always, A, vouched=("known",), relies_on=(B,)))
     lock = Lock({"faster": PatchLock({"only": (Entry({A: "known", B: "helper"}, ("vllm 0.15.0",)),)}, ())})
     waiting = outcome({A: code("known")}, declared=declared, lock=lock)
-    assert (waiting.verdict, waiting.reason) == ("wait", "variant only fits so far, but relies on vllm.b:run")
+    assert (waiting.verdict, waiting.pending) == ("wait", (B,))
+    assert waiting.reason.startswith("waiting for the import of vllm.b; variant only fits: on every release")
     assert outcome({A: code("known"), B: code("helper")}, declared=declared, lock=lock).verdict == "apply"
     assert outcome({A: code("known"), B: code("mystery")}, declared=declared, lock=lock).kind == "changed"
 
@@ -337,5 +392,5 @@ def test_nothing_is_ever_overwritten_blindly(variants, entries, native, findings
     assert lock.verified("faster", chosen, live) is not None
     assert chosen.gate.could_hold(where)
     if chosen.gate.judge(where).holds is not True:
-        assert len(live) == len(looked)
+        assert decision.parts
         assert not chosen.gate.needs_torch_npu(where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -199,6 +200,17 @@ def test_broken_metadata_leaves_the_version_in_the_name_of_its_folder(site: Worl
 def test_what_is_uninstalled_is_not_there(site: World) -> None:
     assert distributions.provider("vllm") is None
     assert distributions.find("vllm") is None
+
+
+def test_what_is_installed_while_the_process_runs_is_there(site: World) -> None:
+    site.distribution("vllm", "0.15.0", ["vllm"])
+    assert distributions.find("vllm-ascend") is None
+    site.distribution("vllm-ascend", "0.15.0", ["vllm_ascend"])
+    later = site.folder.stat().st_mtime_ns + 10**9  # a folder's time has steps that a test can fit into
+    os.utime(site.folder, ns=(later, later))
+    found = distributions.find("vllm-ascend")
+    assert found is not None
+    assert found.version == "0.15.0"
 
 
 def test_a_folder_left_behind_is_not_there(site: World) -> None:

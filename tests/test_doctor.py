@@ -44,12 +44,13 @@ def test_the_way_of_starting_is_tried_out_to_the_second_generation(environment: 
     ask = ["-m", "ascend_patches", "doctor", "--json"]
     by_path = found(environment.run(ask, path=[SITECUSTOMIZE]))
     assert ("ok", f"a fresh {environment.python} starts the toolkit, by sitecustomize") in by_path
-    assert starting_with("note", "only PYTHONPATH starts it: Ray workers do not get that", by_path)
+    assert ("note", "only PYTHONPATH starts it: -I and -E drop that") in by_path
     assert ("ok", f"sitecustomize that runs: {SITECUSTOMIZE}/sitecustomize.py") in by_path
     environment.install_hook()
     by_file = found(environment.run(ask))
     assert ("ok", f"a fresh {environment.python} starts the toolkit, by .pth") in by_file
     assert not starting_with("note", "only PYTHONPATH", by_file)
+    assert starting_with("note", "run ascend-patches uninstall before pip uninstall, which leaves ", by_file)
 
 
 def test_a_sitecustomize_of_somebody_else_is_named(environment: Environment, world: World) -> None:
@@ -119,7 +120,8 @@ def test_the_plugin_is_there_when_the_package_is_installed_and_may_be_filtered_o
     assert ("ok", "VLLM_PLUGINS=entry,ascend names our plugin; it filters platforms as well") in found(named)
     filtered = world.command("doctor", "--json", env={"VLLM_PLUGINS": "ascend"})
     assert filtered.returncode == 1
-    assert ("problem", "VLLM_PLUGINS=ascend keeps our plugin 'entry' from being loaded") in found(filtered)
+    kept_out = "VLLM_PLUGINS=ascend keeps our plugin 'entry' from being loaded; add it to the list"
+    assert ("problem", kept_out) in found(filtered)
 
 
 def test_a_directory_for_reports_is_tried_out(world: World, tmp_path: Path) -> None:
@@ -132,3 +134,55 @@ def test_a_directory_for_reports_is_tried_out(world: World, tmp_path: Path) -> N
         result = world.command("doctor", "--json", env={"ASCEND_PATCHES_REPORT_DIR": str(folder)})
         expected = f"ASCEND_PATCHES_REPORT_DIR={folder} {word} be written by this user"
         assert (level, expected) in found(result), folder
+
+
+RAY_UNPATCHED = "Ray workers are not patched: PYTHONPATH does not reach them; install the package on every node"
+
+
+@pytest.fixture
+def ray(world: World) -> World:
+    """An environment with Ray in it."""
+    world.distribution("ray", "2.60.0", ["ray"])
+    world.write("ray.py", "")
+    return world
+
+
+def test_without_ray_nothing_is_said_about_it(world: World) -> None:
+    assert not any("Ray workers" in what for _, what in found(world.command("doctor", "--json")))
+
+
+def test_a_path_alone_does_not_reach_ray_workers(ray: World) -> None:
+    on_path = ray.python(["-m", "ascend_patches", "doctor", "--json"], path=[SITECUSTOMIZE])
+    assert ("note", RAY_UNPATCHED) in found(on_path)
+
+
+def test_the_plugin_reaches_ray_workers_unless_it_is_filtered_out(ray: World) -> None:
+    plugin = {"vllm.general_plugins": "ascend_patches.plugin:activate"}
+    ray.distribution("ascend-patches", "0.1.0", ["ascend_patches"], plugin)
+    reached = "Ray workers are patched through vLLM's plugin, on every node that has the package"
+    assert ("ok", reached) in found(ray.command("doctor", "--json"))
+    assert ("note", RAY_UNPATCHED) in found(ray.command("doctor", "--json", env={"VLLM_PLUGINS": "ascend"}))
+
+
+def test_a_start_hook_reaches_ray_workers(ray: World, environment: Environment) -> None:
+    environment.install_hook()
+    result = environment.run(["-m", "ascend_patches", "doctor", "--json"], path=[ray.folder])
+    assert starting_with("ok", "Ray workers are patched by the start hook", found(result))
+
+
+@pytest.mark.parametrize(
+    ("copied", "left_behind"),
+    [
+        ({}, ["ASCEND_PATCHES, ASCEND_PATCHES_DISABLE: "]),
+        ({"VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": "OTHER,ASCEND_PATCHES"}, ["ASCEND_PATCHES_DISABLE: "]),
+        ({"VLLM_RAY_EXTRA_ENV_VAR_PREFIXES_TO_COPY": "ASCEND_PATCHES"}, []),
+    ],
+    ids=["none is copied", "one is copied", "all are copied"],
+)
+def test_variables_that_ray_workers_do_not_get_are_named(
+    copied: dict[str, str], left_behind: list[str], ray: World
+) -> None:
+    ours = {"ASCEND_PATCHES": "strict", "ASCEND_PATCHES_DISABLE": "all", "ASCEND_PATCHES_EMULATED_NPU": "1"}
+    findings = found(ray.command("doctor", "--json", env={**ours, **copied}))
+    said = [what.partition("Ray workers do not get that")[0] for _, what in findings if "workers do not get" in what]
+    assert said == left_behind

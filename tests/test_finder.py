@@ -296,3 +296,20 @@ def test_resources_of_a_watched_package_can_be_read(package: World) -> None:
         "print(json.dumps([importlib.resources.files('vllm').joinpath('data.txt').read_text(), seen]))"
     )
     assert result.json == ["content", ["vllm"]]
+
+
+def test_what_a_tracer_puts_on_the_loader_that_it_finds_works_as_on_the_real_one(package: World) -> None:
+    result = package.python(
+        WATCH + "class Tracer:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name != 'vllm.engine':\n            return None\n"
+        "        spec = finder.find_spec(name, path, target)\n"
+        "        get_code = spec.loader.get_code\n"
+        "        spec.loader.get_code = lambda name: traced.append(name) or get_code(name)\n"
+        "        return spec\n"
+        "traced = []\n"
+        "sys.meta_path.insert(0, Tracer())\n"
+        "import vllm.engine\n"
+        "print(json.dumps([traced, seen, vllm.engine.VALUE]))"
+    )
+    assert result.json == [["vllm.engine"], ["vllm.engine"], 1]

@@ -384,6 +384,19 @@ def test_a_decorator_that_says_nothing_has_a_fingerprint_of_its_own(load: Callab
     assert fingerprints.of_function(load(source).f) != fingerprints.of_source(source, "f")
 
 
+NESTED = {
+    "": "def f(x):\n    return SUM\n",
+    "outer.": "def outer(y):\n    def f(x):\n        return y + SUM\n    return f\n",
+}
+
+
+@pytest.mark.parametrize("where", NESTED)
+def test_what_is_nested_too_deeply_to_be_gone_through_has_none(load: Callable[..., ModuleType], where: str) -> None:
+    source = NESTED[where].replace("SUM", " + ".join(["x"] * 2000))
+    module = load(source)
+    assert fingerprints.of_function(module.outer(1) if where else module.f) is None
+
+
 class MakesUpAttributes:
     """As some lazy objects do, it has an answer to every name."""
 

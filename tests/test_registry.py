@@ -14,7 +14,7 @@ from ascend_patches.errors import DeclarationError
 from ascend_patches.gates import Gate, absent, always, torch_npu_has, version_in, vllm_version_is
 from ascend_patches.lock import Lock
 from ascend_patches.patches import PATCHES
-from ascend_patches.registry import Exemption, Option, Patch, Registry, Rewrite, Variant
+from ascend_patches.registry import Exemption, Option, Part, Patch, Registry, Rewrite, Variant
 
 
 def replacement() -> str:
@@ -63,6 +63,41 @@ def test_a_variant_rewrites_something_and_nothing_twice() -> None:
         Variant("only", always, (Rewrite("vllm:run", replacement), Rewrite("vllm:run", replacement)))
     with pytest.raises(DeclarationError, match="relies on 'vllm'"):
         Variant("only", always, (Rewrite("vllm:run", replacement),), relies_on=("vllm",))
+
+
+def test_a_variant_may_be_declared_in_parts_that_share_rewrites_and_know_all_that_is_examined() -> None:
+    shared = Rewrite("vllm.a:run", replacement)
+    model = Rewrite("vllm.b:Model.run", replacement)
+    parts = (Part("a", (shared,)), Part("b", (model, shared), relies_on=("vllm.c:Model.__init__",)))
+    variant = Variant("only", always, parts=parts)
+    assert variant.targets == ("vllm.a:run", "vllm.b:Model.run")
+    assert variant.examined == ("vllm.a:run", "vllm.b:Model.run", "vllm.c:Model.__init__")
+    assert [part.name for part in variant.parts_without({"vllm.c:Model.__init__"})] == ["a"]
+
+
+def test_a_variant_without_parts_is_one_part() -> None:
+    (part,) = variant("only", target="vllm.engine:run").parts
+    assert part.examined == ("vllm.engine:run",)
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"parts": (Part("a", ()),), "rewrites": (Rewrite("vllm:run", replacement),)}, "has parts and, beside them"),
+        ({"parts": (Part("a", (Rewrite("vllm:run", replacement),)), Part("b", ()))}, "no rewrites, in its part 'b'"),
+        (
+            {"parts": (Part("a", (Rewrite("vllm:a", replacement),)), Part("a", (Rewrite("vllm:b", replacement),)))},
+            "needs a name of its own for each part",
+        ),
+        (
+            {"parts": (Part("a", (Rewrite("vllm:a", replacement),)), Part("b", (Rewrite("vllm:a", replacement),)))},
+            "rewrites a target twice: vllm:a",
+        ),
+    ],
+)
+def test_parts_have_rewrites_and_names_of_their_own(given: dict[str, object], what: str) -> None:
+    with pytest.raises(DeclarationError, match=what):
+        Variant("only", always, **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["", "Faster", "two words", "-a", "a-", "a--b", "a_b", "all"])

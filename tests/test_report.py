@@ -67,8 +67,8 @@ def test_only_a_target_that_waits_is_said_to_have_been_missed(world: World) -> N
     result = world.python(
         "import vllm.one\nfrom ascend_patches import apply_patches\nprint(json.dumps(apply_patches()['patches'][0]))"
     )
-    assert result.json["reason"].startswith("1 of 2 targets replaced, waiting for the import of vllm.two")
-    assert [target["state"] for target in result.json["targets"]] == ["applied", "waiting"]
+    assert result.json["reason"].startswith("waiting for the import of vllm.two")
+    assert [target["state"] for target in result.json["targets"]] == ["waiting", "waiting"]
 
 
 # Files
@@ -140,6 +140,29 @@ def test_a_full_disk_is_said_once_and_leaves_no_draft(greeting: World, tmp_path:
     assert result.json == "patched you!"
     assert result.stderr == f"ascend_patches: no report left in {tmp_path}: File too large\n"
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == []
+
+
+def test_in_strict_mode_nothing_starts_without_the_report_that_was_asked_for(greeting: World, tmp_path: Path) -> None:
+    (file := tmp_path / "file").write_text("")
+    env = {"ASCEND_PATCHES_REPORT_DIR": str(file), "ASCEND_PATCHES": "strict"}
+    result = greeting.python("import vllm\n", start=True, env=env)
+    assert result.returncode == 1
+    assert f"StrictModeError: strict mode: no report left in {file}: File exists\n" in result.stderr
+
+
+def test_a_report_that_is_lost_later_stops_nothing_in_strict_mode_either(greeting: World, tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    result = greeting.python(
+        "import os, shutil, vllm\n"
+        f"shutil.rmtree({str(folder)!r})\n"
+        f"open({str(folder)!r}, 'w').close()\n"
+        "import vllm.engine\n"
+        "print(json.dumps(vllm.engine.greet('you')))",
+        start=True,
+        env={"ASCEND_PATCHES_REPORT_DIR": str(folder), "ASCEND_PATCHES": "strict"},
+    )
+    assert result.json == "patched you!"
+    assert result.complaints == [f"ascend_patches: no report left in {folder}: File exists"]
 
 
 # Reading them

@@ -173,7 +173,10 @@ MISTAKES = [
     ('mode = "of"', ["line 1: mode: expected one of 'on', 'off', 'strict', found 'of'; did you mean 'off'?"]),
     ("mode = true", ["line 1: mode: expected one of 'on', 'off', 'strict', found true"]),
     ('unknown = "aply"', ["line 1: unknown: expected one of 'skip', 'apply', found 'aply'; did you mean 'apply'?"]),
-    ("\nmod = 1", ["line 2: mod: unknown key 'mod'; expected mode, unknown, patches; did you mean 'mode'?"]),
+    (
+        "\nmod = 1",
+        ["line 2: mod: unknown key 'mod'; expected mode, unknown, shadow, quarantine, patches; did you mean 'mode'?"],
+    ),
     ("patches = 3", ["line 1: patches: expected a table of patches, found 3"]),
     ("[[patches]]", ["line 1: patches: expected a table of patches, found [{}]"]),
     (
@@ -198,8 +201,8 @@ MISTAKES = [
     (
         "[patches.rotary-embedding]\ncuont = 1",
         [
-            ("line 2: patches.rotary-embedding.cuont: unknown key 'cuont'; expected enabled, unknown, flag, count, "
-            "scale, label, kernel, workspace, override; did you mean 'count'?")
+            ("line 2: patches.rotary-embedding.cuont: unknown key 'cuont'; expected enabled, unknown, shadow, "
+            "quarantine, flag, count, scale, label, kernel, workspace, override; did you mean 'count'?")
         ],
     ),
     (

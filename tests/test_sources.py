@@ -97,6 +97,12 @@ def test_what_cannot_be_found_is_said_in_words(code: Roots, target: str, why: st
     assert code.look(target) == ("absent", why)
 
 
+@pytest.mark.parametrize("terms", [2_000, 100_000])
+def test_code_that_is_nested_too_deeply_is_no_code_that_anybody_knows(world: World, terms: int) -> None:
+    world.package("pkg", {"deep": f"def f(x): return {' + '.join(['x'] * terms)}\n"})
+    assert Roots([world.folder]).look("pkg.deep:f").kind in ("no source", "absent")
+
+
 def test_a_wheel_gives_the_same_as_the_folder_it_was_made_from(code: Roots, world: World, tmp_path: Path) -> None:
     wheel = tmp_path / "pkg-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:

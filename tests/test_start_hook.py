@@ -29,7 +29,7 @@ def test_install_writes_one_file_that_everybody_can_read_and_says_so(folder: Pat
     assert [entry.name for entry in folder.iterdir()] == ["ascend_patches.pth"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert file.read_text() == (
-        "# ascend-patches start hook; remove it with: ascend-patches uninstall\n"
+        "# ascend-patches start hook; remove it with: ascend-patches uninstall (if that is gone, delete this file)\n"
         "import ascend_patches_start; ascend_patches_start.roots += ['acme']\n"
     )
 

@@ -411,13 +411,13 @@ HOLDERS: dict[str, Callable[[ModuleType], tuple[str, Any]]] = {
 def test_who_still_holds_an_original_is_told(described: str, module: ModuleType, replace: Replace) -> None:
     path, holder = HOLDERS[described](module)
     site = replace(path, KINDS[path][0])
-    assert out_of_reach([site]) == [f"{site.target} is still held by {described}"]
+    assert out_of_reach([site]) == {site.target: [f"{site.target} is still held by {described}"]}
     del holder
 
 
 def test_an_object_that_keeps_an_original_as_an_attribute_is_told(module: ModuleType, replace: Replace) -> None:
     _, holder = _attribute(module)
-    (told,) = out_of_reach([replace("function", function)])
+    ((told,),) = out_of_reach([replace("function", function)]).values()
     assert told.endswith(("an existing Holder", "a dictionary or an object, under 'call'"))
     del holder
 
@@ -425,16 +425,25 @@ def test_an_object_that_keeps_an_original_as_an_attribute_is_told(module: Module
 def test_several_holders_of_a_kind_are_counted(module: ModuleType, replace: Replace) -> None:
     holders = [module.Model().method for _ in range(3)]
     site = replace("Model.method", method)
-    assert out_of_reach([site]) == [f"{site.target} is still held by a bound method of an existing Model (3 times)"]
+    ((told,),) = out_of_reach([site]).values()
+    assert told == f"{site.target} is still held by a bound method of an existing Model (3 times)"
+    del holders
+
+
+def test_holders_are_told_by_target(module: ModuleType, replace: Replace) -> None:
+    holders = [module.Model().method, [module.function]]
+    sites = [replace("Model.method", method), replace("function", function)]
+    told = out_of_reach(sites)
+    assert {target: len(each) for target, each in told.items()} == {site.target: 1 for site in sites}
     del holders
 
 
 def test_nobody_is_told_of_when_nobody_holds_the_original(module: ModuleType, replace: Replace) -> None:
     sites = [replace(path, kind[0]) for path, kind in KINDS.items()]
-    assert out_of_reach(sites) == []
+    assert out_of_reach(sites) == {}
     for site in sites:
         undo(site)
-    assert out_of_reach([site.reversed() for site in sites]) == []
+    assert out_of_reach([site.reversed() for site in sites]) == {}
 
 
 def test_the_replacement_itself_does_not_count_as_a_holder(module: ModuleType, replace: Replace) -> None:
@@ -445,7 +454,7 @@ def test_the_replacement_itself_does_not_count_as_a_holder(module: ModuleType, r
     found = find(rewrite.target, module)
     advised = install(rewrite, found, prepare(rewrite, found))
     del found
-    assert out_of_reach([kept, advised]) == []
+    assert out_of_reach([kept, advised]) == {}
 
 
 # Targets that are not there, or cannot be set

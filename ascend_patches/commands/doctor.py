@@ -16,6 +16,11 @@ from ascend_patches.environment import here
 from ascend_patches.errors import AscendPatchesError, InstallError
 from ascend_patches.lock import Lock
 
+HOW_RAY_WORKERS_GET_IT = (
+    "set it for `ray start` on every node, or use a settings file; where vLLM is 0.17 or later and there is no start "
+    "hook, VLLM_RAY_EXTRA_ENV_VAR_PREFIXES_TO_COPY=ASCEND_PATCHES has vLLM copy it"
+)
+
 
 class Finding(NamedTuple):
     """One thing looked at: whether it is in order, and what was seen."""
@@ -30,6 +35,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         *_versions(),
         *_start_hooks(),
         *_vllm_plugin(),
+        *_ray(),
         *_settings(arguments.config),
         *_report_directory(),
     ]
@@ -64,9 +70,11 @@ def _start_hooks() -> Iterator[Finding]:
     except InstallError as error:
         yield Finding("problem", "start", str(error))
         present = None
-    wanted = start_hook.pth_text(registry.known().roots())
+    path, wanted = start_hook.pth_path(), start_hook.pth_text(registry.known().roots())
+    if present is not None:
+        yield Finding("note", "start", f"run ascend-patches uninstall before pip uninstall, which leaves {path} behind")
     if present is not None and present != wanted:
-        yield Finding("problem", "start", f"{start_hook.pth_path()} is of another version; run: ascend-patches install")
+        yield Finding("problem", "start", f"{path} is of another version; run: ascend-patches install")
     on_path = start_hook.sitecustomize_folder() in os.environ.get("PYTHONPATH", "").split(os.pathsep)
     how = start_hook.started_in_child()
     if how is not None:
@@ -76,7 +84,7 @@ def _start_hooks() -> Iterator[Finding]:
     else:
         yield Finding("note", "start", "no start hook; vLLM's plugin or apply_patches() has to activate")
     if on_path and present is None:
-        yield Finding("note", "start", "only PYTHONPATH starts it: Ray workers do not get that, and -I and -E drop it")
+        yield Finding("note", "start", "only PYTHONPATH starts it: -I and -E drop that")
     if how is not None and start_hook.started_in_child(generations=2) is None:
         yield Finding("problem", "start", "the children of a fresh Python do not start the toolkit")
     yield Finding("ok", "start", f"sitecustomize that runs: {_sitecustomize_in_child() or 'none'}")
@@ -88,8 +96,13 @@ def _sitecustomize_in_child() -> str:
     return result.stdout.strip()
 
 
+def _plugin_names() -> list[str]:
+    """The names under which vLLM sees our plugin; none where the package is not installed."""
+    return [name for _, name, value in distributions.entry_points("vllm.general_plugins") if "ascend_patches" in value]
+
+
 def _vllm_plugin() -> Iterator[Finding]:
-    names = [name for _, name, value in distributions.entry_points("vllm.general_plugins") if "ascend_patches" in value]
+    names = _plugin_names()
     if not names:
         yield Finding("note", "plugin", "vLLM does not see our plugin: the package is not installed, only on the path")
         return
@@ -99,7 +112,36 @@ def _vllm_plugin() -> Iterator[Finding]:
     elif names[0] in allowed.split(","):
         yield Finding("ok", "plugin", f"VLLM_PLUGINS={allowed} names our plugin; it filters platforms as well")
     else:
-        yield Finding("problem", "plugin", f"VLLM_PLUGINS={allowed} keeps our plugin {names[0]!r} from being loaded")
+        what = f"VLLM_PLUGINS={allowed} keeps our plugin {names[0]!r} from being loaded; add it to the list"
+        yield Finding("problem", "plugin", what)
+
+
+def _ray() -> Iterator[Finding]:
+    """Ray starts its workers with the environment that its node was started with, not with the driver's."""
+    if here.installed("ray") is None:
+        return
+    names, allowed = _plugin_names(), os.environ.get("VLLM_PLUGINS")
+    if names and (allowed is None or names[0] in allowed.split(",")):
+        yield Finding("ok", "ray", "Ray workers are patched through vLLM's plugin, on every node that has the package")
+    elif os.path.exists(start_hook.pth_path()):
+        yield Finding(
+            "ok", "ray", f"Ray workers are patched by the start hook, on every node that has {start_hook.PTH_NAME}"
+        )
+    else:
+        what = "Ray workers are not patched: PYTHONPATH does not reach them; install the package on every node"
+        yield Finding("note", "ray", what)
+    left_behind = sorted(filter(_stays_with_the_driver, os.environ))
+    if left_behind:
+        yield Finding("note", "ray", f"{', '.join(left_behind)}: Ray workers do not get that; {HOW_RAY_WORKERS_GET_IT}")
+
+
+def _stays_with_the_driver(variable: str) -> bool:
+    """Whether it is one of ours and vLLM was not told to copy it."""
+    named = os.environ.get("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", "").split(",")
+    prefixes = os.environ.get("VLLM_RAY_EXTRA_ENV_VAR_PREFIXES_TO_COPY", "").split(",")
+    told = variable in named or any(prefix and variable.startswith(prefix) for prefix in prefixes)
+    # The emulated NPU's platform sends its own.
+    return variable.startswith("ASCEND_PATCHES") and not variable.startswith("ASCEND_PATCHES_EMULATED") and not told
 
 
 def _settings(config: str | None) -> Iterator[Finding]:

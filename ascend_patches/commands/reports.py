@@ -8,7 +8,7 @@ import os
 import textwrap
 from typing import Any
 
-from ascend_patches import console, registry, report, settings
+from ascend_patches import console, measured, registry, report, settings
 from ascend_patches.activation import Toolkit
 from ascend_patches.environment import here
 from ascend_patches.errors import AscendPatchesError, StrictModeError
@@ -102,6 +102,10 @@ def explain(arguments: argparse.Namespace) -> int:
                 "gate": str(variant.gate),
                 "here": variant.gate.judge(here)._asdict(),
                 "targets": list(variant.targets),
+                "parts": [
+                    {"name": part.name, "targets": [rewrite.target for rewrite in part.rewrites]}
+                    for part in variant.parts
+                ],
             }
             for variant in patch.variants
         ],
@@ -110,6 +114,7 @@ def explain(arguments: argparse.Namespace) -> int:
             "variant": foreseen.variant.name if foreseen.variant is not None else None,
             "reason": foreseen.reason,
         },
+        "measured": measured.of_patch(patch.name),
     }
     print(json.dumps(data, indent=2) if arguments.json else _explanation(data, patch))
     return 0
@@ -129,7 +134,11 @@ def _explanation(data: dict[str, Any], patch: Patch) -> str:
         verdict = {True: "fits", False: "does not fit", None: "cannot be told"}[variant["here"]["holds"]]
         lines.append(_paragraph(f"variant {variant['name']}", f"for {variant['gate']}"))
         lines.append(_paragraph("", f"{verdict} here: {variant['here']['why']}"))
-        lines += [_paragraph("", f"rewrites {target}") for target in variant["targets"]]
+        for part in variant["parts"]:
+            rewrites = [f"rewrites {target}" for target in part["targets"]]
+            if len(variant["parts"]) > 1:
+                rewrites[0] = f"part {part['name']} {rewrites[0]}"
+            lines += [_paragraph("", rewrite) for rewrite in rewrites]
     words = {"apply": "would be applied", "wait": "would wait", "skip": "would be skipped", "fail": "would fail"}
     outcome = (
         words[data["foreseen"]["verdict"]]
@@ -137,6 +146,9 @@ def _explanation(data: dict[str, Any], patch: Patch) -> str:
         else "is off; if it were on, it " + (words[data["foreseen"]["verdict"]])
     )
     lines.append(_paragraph("here", f"{outcome}: {data['foreseen']['reason']}"))
+    if data["measured"] is not None:
+        first, *rest = measured.in_words(data["measured"])
+        lines += [_paragraph("measured", first), *(_paragraph("", line) for line in rest)]
     return "\n".join(lines)
 
 

@@ -62,7 +62,10 @@ def fingerprint(arguments: argparse.Namespace) -> int:
     found = Installation().find(arguments.target)
     if isinstance(found, str):
         raise AscendPatchesError(found)
-    print(fingerprints.of_node(found.node))
+    known = fingerprints.of_node(found.node)
+    if known is None:
+        raise AscendPatchesError(f"{arguments.target} is nested too deeply to be read")
+    print(known)
     return 0
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RELEASE_CHOSEN_BY = "ASCEND_PATCHES_EMULATED_TORCH_NPU"
 _PICKS_THE_FORWARD = "vllm.model_executor.custom_op"
+_START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 
 
 class EmulatedNpuPlatform(CpuPlatform):  # type: ignore[misc]  # vLLM is not there when types are checked
@@ -53,7 +54,11 @@ class EmulatedNpuPlatform(CpuPlatform):  # type: ignore[misc]  # vLLM is not the
 
     @classmethod
     def check_and_update_config(cls, vllm_config: VllmConfig) -> None:
+        wished = os.environ.get(_START_METHOD)
         super().check_and_update_config(vllm_config)
+        if wished is not None:
+            # A platform for CPUs insists on spawn; an NPU's leaves the choice to the operator.
+            os.environ[_START_METHOD] = wished
         if vllm_config.parallel_config.distributed_executor_backend == "ray":
             _carry_the_wish_to_ray_workers(vllm_config.parallel_config)
 

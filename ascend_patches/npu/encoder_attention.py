@@ -28,6 +28,8 @@ class Release(NamedTuple):
 
     kernel: Callable[[], str]
     pads: Callable[[], bool] = lambda: True
+    captures: Callable[[], bool] = lambda: False
+    """Whether an encoder graph is being captured, for which the release has a way of its own."""
 
 
 class Plan(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ascend_patches.npu.graph_capture import being_recorded
+from ascend_patches.shadow.apart import keep_apart
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -55,6 +56,19 @@ def encoder_call() -> Iterator[EncoderCall]:
         yield call
     finally:
         CALLS.open.remove(call)
+
+
+@contextmanager
+def no_call() -> Iterator[None]:
+    """Around what must neither know nor change anything of the calls that this thread is in."""
+    CALLS.open, put_aside = [], CALLS.open
+    try:
+        yield
+    finally:
+        CALLS.open = put_aside
+
+
+keep_apart(no_call)
 
 
 def current_call() -> EncoderCall | None:

@@ -62,13 +62,13 @@ def hand_over(cu_seqlens: torch.Tensor, lengths: Iterable[int]) -> None:
 
 
 def announce(*candidates: Iterable[int]) -> None:
-    """Say the lengths behind every ``cu_seqlens`` that the rest of this encoder call will make, before it makes them.
+    """Say lengths behind the ``cu_seqlens`` that the rest of this encoder call will make, beside those said before.
 
     For who knows to the letter what a model computes on the host, but does not see its tensors.
     """
     call = current_call()
     if call is not None:
-        call.buffers[_ANNOUNCED] = tuple(map(Lengths, candidates))
+        call.buffers[_ANNOUNCED] = (*call.buffers.get(_ANNOUNCED, ()), *map(Lengths, candidates))
 
 
 def known_lengths(cu_seqlens: torch.Tensor, tokens: int | None = None) -> Lengths | None:

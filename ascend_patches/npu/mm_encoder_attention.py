@@ -5,13 +5,16 @@ Where Python is only being recorded (a graph is captured, a compiler traces), th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ascend_patches.npu import attention_kernels as kernels
 from ascend_patches.npu.encoder_attention import Release, forward
+from ascend_patches.npu.encoder_call import current_call
 from ascend_patches.npu.graph_capture import being_recorded
+from ascend_patches.npu.host_lengths import announce
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,37 +72,43 @@ def _kernel_of_the_device() -> str:
     return kernels.FLASH_ATTENTION_UNPAD
 
 
+def _encoder_graph_is_captured() -> bool:
+    from vllm_ascend.worker.encoder_acl_graph import get_encoder_forward_context
+
+    return bool(get_encoder_forward_context().capturing)
+
+
 ASCEND_0_13 = Release(kernel=lambda: kernels.FLASH_ATTENTION_UNPAD, pads=_pads_in_0_13)
 ASCEND_0_15 = Release(kernel=lambda: kernels.FLASH_ATTENTION_UNPAD)
 ASCEND_0_18 = Release(kernel=lambda: kernels.FUSION_ATTENTION)
 ASCEND_0_19 = Release(kernel=_kernel_of_the_device)
-ASCEND_0_22 = Release(kernel=lambda: kernels.FUSED_INFER_ATTENTION)
+ASCEND_0_22 = Release(kernel=lambda: kernels.FUSED_INFER_ATTENTION, captures=_encoder_graph_is_captured)
 
 
-def forward_oot_0_13(
-    self: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seqlens: torch.Tensor | None = None,
-    max_seqlen: torch.Tensor | None = None,
-) -> torch.Tensor:
-    if being_recorded():
-        return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen)
-    return forward(self, ASCEND_0_13, query, key, value, cu_seqlens)
+def _forward_oot(release: Release) -> Callable[..., torch.Tensor]:
+    def forward_oot(
+        self: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cu_seqlens: torch.Tensor | None = None,
+        max_seqlen: torch.Tensor | None = None,
+        sequence_lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        if being_recorded() or release.captures():
+            # Before 0.16 it has no such parameter, and nobody gives it.
+            given = () if sequence_lengths is None else (sequence_lengths,)
+            return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, *given)
+        return forward(self, release, query, key, value, cu_seqlens, sequence_lengths)
+
+    return forward_oot
 
 
-def forward_oot_0_15(
-    self: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seqlens: torch.Tensor | None = None,
-    max_seqlen: torch.Tensor | None = None,
-) -> torch.Tensor:
-    if being_recorded():
-        return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen)
-    return forward(self, ASCEND_0_15, query, key, value, cu_seqlens)
+forward_oot_0_13 = _forward_oot(ASCEND_0_13)
+forward_oot_0_15 = _forward_oot(ASCEND_0_15)
+forward_oot_0_18 = _forward_oot(ASCEND_0_18)
+forward_oot_0_19 = _forward_oot(ASCEND_0_19)
+forward_oot_0_22 = _forward_oot(ASCEND_0_22)
 
 
 def init_0_15(
@@ -116,70 +125,18 @@ def init_0_15(
     self.layer_name = prefix
 
 
-def forward_oot_0_16(
-    self: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seqlens: torch.Tensor | None = None,
-    max_seqlen: torch.Tensor | None = None,
-    sequence_lengths: torch.Tensor | None = None,
-) -> torch.Tensor:
-    if being_recorded():
-        return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, sequence_lengths)
-    return forward(self, ASCEND_0_15, query, key, value, cu_seqlens, sequence_lengths)
-
-
-def forward_oot_0_18(
-    self: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seqlens: torch.Tensor | None = None,
-    max_seqlen: torch.Tensor | None = None,
-    sequence_lengths: torch.Tensor | None = None,
-) -> torch.Tensor:
-    if being_recorded():
-        return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, sequence_lengths)
-    return forward(self, ASCEND_0_18, query, key, value, cu_seqlens, sequence_lengths)
-
-
-def forward_oot_0_19(
-    self: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seqlens: torch.Tensor | None = None,
-    max_seqlen: torch.Tensor | None = None,
-    sequence_lengths: torch.Tensor | None = None,
-) -> torch.Tensor:
-    if being_recorded():
-        return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, sequence_lengths)
-    return forward(self, ASCEND_0_19, query, key, value, cu_seqlens, sequence_lengths)
-
-
-def forward_oot_0_22(
-    self: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seqlens: torch.Tensor | None = None,
-    max_seqlen: torch.Tensor | None = None,
-    sequence_lengths: torch.Tensor | None = None,
-) -> torch.Tensor:
-    if being_recorded() or _encoder_graph_is_captured():
-        return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, sequence_lengths)
-    return forward(self, ASCEND_0_22, query, key, value, cu_seqlens, sequence_lengths)
-
-
-def _encoder_graph_is_captured() -> bool:
-    from vllm_ascend.worker.encoder_acl_graph import get_encoder_forward_context
-
-    return bool(get_encoder_forward_context().capturing)
-
-
 def maybe_compute_seq_lens(
     cls: Any, attn_backend: Any, cu_seqlens: np.ndarray[Any, Any], device: torch.device
 ) -> torch.Tensor | None:
-    """The lengths stay on the host, where the attention needs them; models pass them on to every layer."""
-    return torch.from_numpy(cu_seqlens[1:] - cu_seqlens[:-1]) if cu_seqlens is not None else None
+    """The lengths stay on the host, where the attention needs them.
+
+    Models pass on to every layer what they get. In an encoder call the attention knows the lengths without that, and a
+    compiled block is spared one more tensor to be compiled for.
+    """
+    if cu_seqlens is None:
+        return None
+    lengths = cu_seqlens[1:] - cu_seqlens[:-1]
+    if current_call() is None:
+        return torch.from_numpy(lengths)
+    announce(lengths.tolist())
+    return None

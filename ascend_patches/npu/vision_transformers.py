@@ -40,11 +40,6 @@ def one_call_of_clips(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: 
     return _announced(wrapped, args, kwargs, lambda grids: [clips_of(grids)])
 
 
-def one_call_of_windows(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """For ``forward(x, grid_thw)`` whose layers look at frames or at windows of them."""
-    return _announced(wrapped, args, kwargs, lambda grids: [frames_of(grids), windows_of(instance, grids)])
-
-
 def frames_prepared(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     """For ``prepare_encoder_metadata(grids)``, in which each frame is a sequence."""
     return _prepared(wrapped(*args, **kwargs), args, kwargs, "cu_seqlens", frames_of)
@@ -53,12 +48,6 @@ def frames_prepared(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Ke
 def clips_prepared(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     """For ``prepare_encoder_metadata(grids)``, in which each image or video is one sequence."""
     return _prepared(wrapped(*args, **kwargs), args, kwargs, "cu_seqlens", clips_of)
-
-
-def windows_prepared(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """For ``prepare_encoder_metadata(grids)`` of layers that look at frames or at windows of them."""
-    metadata = _prepared(wrapped(*args, **kwargs), args, kwargs, "cu_seqlens", frames_of)
-    return _prepared(metadata, args, kwargs, "cu_window_seqlens", lambda grids: windows_of(instance, grids))
 
 
 def frames_of(grids: Grids) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ascend_patches.patches import (
+    compile_cache,
     mla_kv_overlap,
     mla_multistream,
     mm_encoder_attention,
@@ -19,4 +20,5 @@ PATCHES: tuple[Patch, ...] = (
     vision_seq_lens.PATCH,
     mla_multistream.PATCH,
     mla_kv_overlap.PATCH,
+    compile_cache.PATCH,
 )

@@ -36,6 +36,7 @@ def _configure(options: Mapping[str, OptionValue]) -> None:
 PATCH = Patch(
     name="mla-kv-overlap",
     summary="MLA decode writes its cache on a second stream while the query is projected",
+    checks="ascend_patches.checks.mla_kv_overlap:CHECKS",
     why=(
         "since torchair was dropped in 0.12, the cache is written after q_b_proj, W_UK and the query's rope, which it "
         "does not depend on. Off by default: whether it pays depends on NPU, batch and model, and wants a measurement "

@@ -12,6 +12,7 @@ _NPU = "ascend_patches.npu"
 PATCH = Patch(
     name="mla-multistream",
     summary="MLA decode writes its cache on the second stream, and prefetches q_a_proj and o_proj",
+    checks="ascend_patches.checks.mla_multistream:CHECKS",
     why=(
         "with enable_multistream_mla, 0.9.1rc1 still projects keys and values on the query's stream, after the query: "
         "only small operations are left to overlap; and it reads the weights of q_a_proj and o_proj when they are due"

@@ -1,4 +1,8 @@
-"""Attention of multimodal encoders: lengths from the host, and everything that a layer can decide once decided once."""
+"""Attention of multimodal encoders: lengths from the host, and everything that a layer can decide once decided once.
+
+The class for 310P devices in vllm_ascend._310p stays as it is: no torch_npu release has the approximate op that it
+prefers, so nothing can be verified against it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ _ASCEND = "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention"
 
 
 def _forward(owner: str, replace: str) -> Rewrite:
-    return Rewrite(f"{owner}.forward_oot", replace=f"{_HERE}:{replace}", original_as="upstream_forward_oot")
+    return Rewrite(
+        f"{owner}.forward_oot", replace=f"{_HERE}:{replace}", original_as="upstream_forward_oot", rank_local=True
+    )
 
 
 _ALONE = absent("vllm-ascend")
@@ -25,6 +31,7 @@ _FUSED_INFER = tuple(
 PATCH = Patch(
     name="mm-encoder-attention",
     summary="encoder attention that does not wait for the device, nor decide in every layer what is decided already",
+    checks="ascend_patches.checks.mm_encoder_attention:CHECKS",
     why=(
         "the attention ops want sequence lengths on the host; releases copy them from the device in every layer, pad "
         "queries, keys and values in new memory, and recompute a scale that the layer was given"
@@ -87,7 +94,7 @@ PATCH = Patch(
         Variant(
             "vllm-ascend-0.16",
             gate=version_in("vllm-ascend", ">=0.16,<0.18"),
-            rewrites=(_forward(_ASCEND, "forward_oot_0_16"),),
+            rewrites=(_forward(_ASCEND, "forward_oot_0_15"),),
             relies_on=(f"{_ASCEND}.__init__",),
         ),
         Variant(
@@ -117,7 +124,7 @@ PATCH = Patch(
             gate=version_in("vllm-ascend", ">=0.23"),
             rewrites=(
                 _forward(_ASCEND, "forward_oot_0_22"),
-                Rewrite(f"{_ASCEND}.maybe_compute_seq_lens", replace=f"{_HERE}:maybe_compute_seq_lens"),
+                Rewrite(f"{_ASCEND}.maybe_compute_seq_lens", replace=f"{_HERE}:maybe_compute_seq_lens", compared=False),
             ),
             relies_on=(
                 f"{_ASCEND}.__init__",

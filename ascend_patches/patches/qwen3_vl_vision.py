@@ -1,9 +1,12 @@
-"""qwen3-vl-vision: the vision encoder of Qwen3-VL, with nothing in a layer that a forward can do once."""
+"""qwen3-vl-vision: the vision encoder of Qwen3-VL, with nothing in a layer that a forward can do once.
+
+Its attention is that of Qwen2.5-VL and Qwen3-Omni too, and serves them where Qwen3-VL itself is never imported.
+"""
 
 from __future__ import annotations
 
 from ascend_patches.gates import version_in
-from ascend_patches.registry import Exemption, Patch, Rewrite, Variant
+from ascend_patches.registry import Exemption, Part, Patch, Rewrite, Variant
 
 _VLLM = "vllm.model_executor.models"
 _MODEL = f"{_VLLM}.qwen3_vl:Qwen3_VisionTransformer"
@@ -11,29 +14,29 @@ _ATTENTION = f"{_VLLM}.qwen2_5_vl:Qwen2_5_VisionAttention"
 _ENCODER = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention"
 
 
-def _variant(name: str, versions: str, forward: str, attention: str, *, relies_on: tuple[str, ...]) -> Variant:
+def _rewrite(target: str, replace: str) -> Rewrite:
+    return Rewrite(f"{target}.forward", replace=f"ascend_patches.npu.{replace}", original_as="upstream_forward")
+
+
+def _variant(name: str, versions: str, forward: str, attend: str, *, relies_on: tuple[str, ...]) -> Variant:
+    attention = _rewrite(_ATTENTION, f"vision_attention:{attend}")
     return Variant(
         name,
         gate=version_in("vllm", versions),
-        rewrites=(
-            Rewrite(
-                f"{_MODEL}.forward",
-                replace=f"ascend_patches.npu.qwen3_vl:{forward}",
-                original_as="upstream_forward",
+        parts=(
+            Part("attention of Qwen2.5 and Qwen3", (attention,), (f"{_ATTENTION}.__init__",)),
+            Part(
+                "Qwen3-VL",
+                (_rewrite(_MODEL, f"qwen3_vl:{forward}"), attention),
+                (
+                    f"{_MODEL}.__init__",
+                    f"{_MODEL}.rot_pos_emb",
+                    f"{_VLLM}.qwen3_vl:Qwen3_VisionBlock.forward",
+                    f"{_VLLM}.qwen3_vl:Qwen3_VisionPatchMerger.forward",
+                    f"{_ATTENTION}.__init__",
+                    *relies_on,
+                ),
             ),
-            Rewrite(
-                f"{_ATTENTION}.forward",
-                replace=f"ascend_patches.npu.vision_attention:{attention}",
-                original_as="upstream_forward",
-            ),
-        ),
-        relies_on=(
-            f"{_MODEL}.__init__",
-            f"{_MODEL}.rot_pos_emb",
-            f"{_VLLM}.qwen3_vl:Qwen3_VisionBlock.forward",
-            f"{_VLLM}.qwen3_vl:Qwen3_VisionPatchMerger.forward",
-            f"{_ATTENTION}.__init__",
-            *relies_on,
         ),
     )
 
@@ -50,6 +53,7 @@ _INTERPOLATED = (f"{_MODEL}.prepare_encoder_metadata", _RECOMPUTED, f"{_VLLM}.qw
 PATCH = Patch(
     name="qwen3-vl-vision",
     summary="the vision encoder of Qwen3-VL does once per forward what its layers have in common",
+    checks="ascend_patches.checks.qwen3_vl_vision:CHECKS",
     why=(
         "sequence lengths are known on the host before the first layer, and yet most releases read them back from the "
         "device in every layer; position embeddings are computed image by image, queries and keys are copied before "

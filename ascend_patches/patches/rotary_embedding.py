@@ -15,12 +15,13 @@ _ALONE = absent("vllm-ascend")
 
 
 def _forward(owner: str, replace: str) -> tuple[Rewrite, ...]:
-    return (Rewrite(f"{owner}.forward_oot", replace=f"ascend_patches.npu.rotary_embedding:{replace}"),)
+    return (Rewrite(f"{owner}.forward_oot", replace=f"ascend_patches.npu.rotary_embedding:{replace}", rank_local=True),)
 
 
 PATCH = Patch(
     name="rotary-embedding",
     summary="query and key turned in one npu_rotary_mul, with cos and sin prepared once per encoder call",
+    checks="ascend_patches.checks.rotary_embedding:CHECKS",
     why=(
         "vLLM alone turns them with a dozen small operations in every layer, and vllm-ascend doubles and reshapes cos "
         "and sin in every layer. Before 0.30 it takes interleaved pairs for halves; before 0.24 it fails where cos and "

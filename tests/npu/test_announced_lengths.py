@@ -81,3 +81,10 @@ def test_what_was_handed_over_goes_before_what_was_announced() -> None:
 def test_outside_of_a_call_an_announcement_says_nothing() -> None:
     announce([8, 8])
     assert known(boundaries(8, 8), 16) is None
+
+
+def test_what_is_announced_later_joins_what_was_announced_before() -> None:
+    with encoder_call():
+        announce([8, 8])
+        announce([4, 4, 4, 4])
+        assert (known(boundaries(8, 8), 16), known(boundaries(4, 4, 4, 4), 16)) == ((8, 8), (4, 4, 4, 4))

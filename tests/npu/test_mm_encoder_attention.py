@@ -15,13 +15,14 @@ from attention_layers import Layer, inputs
 from ascend_patches import emulated_npu
 from ascend_patches.npu import mm_encoder_attention as replacements
 from ascend_patches.npu.attention_options import OPTIONS
+from ascend_patches.npu.encoder_call import encoder_call
+from ascend_patches.npu.host_lengths import known_lengths
 from ascend_patches.patches.mm_encoder_attention import PATCH
 
 REPLACEMENTS = [
     replacements.forward_oot_of_vllm,
     replacements.forward_oot_0_13,
     replacements.forward_oot_0_15,
-    replacements.forward_oot_0_16,
     replacements.forward_oot_0_18,
     replacements.forward_oot_0_19,
     replacements.forward_oot_0_22,
@@ -89,6 +90,16 @@ def test_lengths_for_the_layers_stay_on_the_host() -> None:
         lengths = replacements.maybe_compute_seq_lens(object, None, boundaries, torch.device("npu"))
     assert (lengths.tolist(), lengths.device.type) == ([5, 3, 0], "cpu")
     assert (log.device_to_host, log.host_to_device) == ([], [])
+
+
+def test_in_an_encoder_call_layers_are_given_none_and_their_attention_knows_them() -> None:
+    boundaries = np.array([0, 5, 8], dtype=np.int32)
+    with encoder_call():
+        given = replacements.maybe_compute_seq_lens(object, None, boundaries, torch.device("npu"))
+        known = known_lengths(torch.from_numpy(boundaries).to("npu"), tokens=8)
+    assert given is None
+    assert known is not None
+    assert known.values == (5, 3)
 
 
 def test_without_boundaries_there_are_no_lengths() -> None:

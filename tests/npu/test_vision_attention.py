@@ -128,3 +128,21 @@ def test_a_compiler_sees_the_release_s_own_code(monkeypatch: pytest.MonkeyPatch)
     )
     for shape in ((4, 1, WIDTH), (4, WIDTH)):
         assert torch.equal(compiled(torch.ones(shape)), torch.full(shape, 3.0))
+
+
+class Block:
+    """A block whose attention is of a class with this forward."""
+
+    def __init__(self, forward: Any) -> None:
+        self.attn = type("Attention", (), {"forward": forward})()
+
+
+def test_blocks_get_no_batch_where_all_their_attention_is_done_here() -> None:
+    hidden = torch.zeros(TOKENS, WIDTH)
+    assert vision_attention.for_blocks(hidden, [Block(vision_attention.forward_0_17)] * 2) is hidden
+
+
+@pytest.mark.parametrize("other", [upstream, len])
+def test_blocks_get_a_batch_of_one_where_anything_else_is_in_place(other: Any) -> None:
+    blocks = [Block(vision_attention.forward_0_17), Block(other)]
+    assert vision_attention.for_blocks(torch.zeros(TOKENS, WIDTH), blocks).shape == (TOKENS, 1, WIDTH)

@@ -26,8 +26,8 @@ class Model:
         found = [known_lengths(boundaries(each), sum(each)) for each in lengths]
         return [None if one is None else one.values for one in found]
 
-    def prepare(self, grids: Any, *, cu_seqlens: list[int], cu_window_seqlens: list[int]) -> dict[str, Any]:
-        return {"cu_seqlens": boundaries(cu_seqlens), "cu_window_seqlens": boundaries(cu_window_seqlens)}
+    def prepare(self, grids: Any, *, cu_seqlens: list[int]) -> dict[str, Any]:
+        return {"cu_seqlens": boundaries(cu_seqlens)}
 
 
 def boundaries(lengths: list[int]) -> torch.Tensor:
@@ -46,11 +46,6 @@ def test_frames_are_sequences() -> None:
 
 def test_clips_are_sequences() -> None:
     assert asked(advice.one_call_of_clips, GRIDS, [24, 64]) == [(24, 64)]
-
-
-def test_windows_are_known_beside_frames_without_empty_ones() -> None:
-    windows = [12, 12, 16, 16, 32]
-    assert asked(advice.one_call_of_windows, GRIDS, windows, [24, 32, 32]) == [tuple(windows), (24, 32, 32)]
 
 
 def test_grids_in_a_tensor_on_the_host_are_read() -> None:
@@ -73,26 +68,23 @@ def test_without_grids_only_the_call_is_opened() -> None:
 def test_prepared_lengths_are_known_by_their_tensor_and_filled_up_with_empty_sequences() -> None:
     model = Model()
 
-    def forward() -> list[tuple[int, ...]]:
-        metadata = advice.windows_prepared(
-            model.prepare,
-            model,
-            (GRIDS,),
-            {"cu_seqlens": [24, 32, 32, 0], "cu_window_seqlens": [12, 12, 16, 16, 32]},
-        )
-        found = [known_lengths(metadata[name]) for name in ("cu_seqlens", "cu_window_seqlens")]
-        return [one.values for one in found if one is not None]
+    def forward() -> tuple[int, ...] | None:
+        metadata = advice.frames_prepared(model.prepare, model, (GRIDS,), {"cu_seqlens": [24, 32, 32, 0]})
+        found = known_lengths(metadata["cu_seqlens"])
+        return None if found is None else found.values
 
-    assert advice.one_call(forward, model, (), {}) == [(24, 32, 32, 0), (12, 12, 16, 16, 32)]
+    assert advice.one_call(forward, model, (), {}) == (24, 32, 32, 0)
+
+
+def test_windows_are_those_of_each_image_without_empty_ones() -> None:
+    assert advice.windows_of(Model(), GRIDS) == [12, 12, 16, 16, 32]
 
 
 def test_boundaries_that_cannot_be_those_of_the_grids_are_left_alone() -> None:
     model = Model()
 
     def forward() -> Any:
-        metadata = advice.frames_prepared(
-            model.prepare, model, (GRIDS,), {"cu_seqlens": [PATCHES], "cu_window_seqlens": []}
-        )
+        metadata = advice.frames_prepared(model.prepare, model, (GRIDS,), {"cu_seqlens": [PATCHES]})
         return known_lengths(metadata["cu_seqlens"])
 
     assert advice.one_call(forward, model, (), {}) is None

@@ -5,6 +5,7 @@ The releases come from the cache that ``tools/upstream fetch`` fills; ``tools/te
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import REPRESENTATIVE
+from pairs_under_test import REPRESENTATIVE, release_and_file
 from releases import runner
 from releases.pairs import Pair
 from releases.store import Store, default_root
@@ -38,10 +39,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         pair: Pair | None = getattr(item, "callspec", None) and item.callspec.params.get("pair")  # type: ignore[attr-defined]
         always = every_release or pair is None or item.path.name == "test_contract.py" or pair.name in REPRESENTATIVE
         (chosen if always else left_out).append(item)
-        # What asks one process of a release stays together, where several processes run tests.
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {pair.name if pair is not None else ''}"))
     config.hook.pytest_deselected(items=left_out)
     items[:] = chosen
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes run tests, one of them gets all that a file asks of a release.
+
+    They share what one process of the release has found; the groups of pytest-xdist are lost on pytest 9.2.
+    """
+    scheduling: Any = importlib.import_module("xdist.scheduler").LoadScopeScheduling
+    return type("ByRelease", (scheduling,), {"_split_scope": lambda _, nodeid: release_and_file(nodeid)})(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -74,10 +83,11 @@ def on_pair(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             "TORCHINDUCTOR_ERROR_ON_CUSTOM_OP_ALIASING": "0",
             **variables,
         }
+        folder = tmp_path_factory.mktemp("pair")
         result = subprocess.run(
             [sys.executable, str(script), *arguments],
-            cwd=tmp_path_factory.mktemp("pair"),
-            env=environ,
+            cwd=folder,
+            env=environ | {"TMPDIR": str(folder)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

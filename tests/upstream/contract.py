@@ -6,115 +6,105 @@ contract.py called     everything is imported and used before the toolkit is act
 
 from __future__ import annotations
 
-import importlib
 import json
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from ascend_patches import distributions, registry
-from ascend_patches.environment import here
+from ascend_patches import registry
+from ascend_patches.checks import device, process, runner
 from ascend_patches.patches import PATCHES
 
 Snapshot = dict[tuple[str, str], Any]
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    print(json.dumps({"deployed": deployed, "called": called}[sys.argv[1]]()))
+    with process.without_collecting():
+        device.bring(emulated=True)
+    found = {"deployed": deployed, "called": called}[sys.argv[1]]()
+    print(json.dumps(found), flush=True)
+    # Nothing is left to be done, and taking apart all that was imported takes a while.
+    os._exit(0)
 
 
 def deployed() -> dict[str, Any]:
-    import_targets()
+    with process.without_collecting():
+        problems = process.import_targets(PATCHES)
     import ascend_patches
 
     status = ascend_patches.status()
-    patched = exercise()
-    # Not earlier: the first exercise imports and sets up what it needs.
+    cases = cases_of_applied(status)
+    patched = runner.sides(cases, exact=False)
+    # Not earlier: the first checks import and set up what they need.
     with_patches = snapshot()
     ascend_patches.revert_patches()
     changed = differences(with_patches, snapshot())
-    return {**outcome(status, changed), "different": different(patched, exercise())}
+    return {
+        **outcome(status, changed, problems),
+        "cases": described(cases, runner.sides(cases, exact=True), patched),
+    }
 
 
 def called() -> dict[str, Any]:
-    import_targets()
-    unpatched = exercise()
+    with process.without_collecting():
+        problems = process.import_targets(PATCHES)
+    cases = runner.cases(PATCHES)
+    unpatched = runner.sides(cases, exact=True)
     before = snapshot()
     import ascend_patches
 
     status = ascend_patches.apply_patches()
     changed = differences(before, snapshot())
-    patched = exercise()
+    patched = runner.sides(cases, exact=False)
     ascend_patches.revert_patches()
+    left_behind = differences(before, snapshot())
+    undone = described(cases, unpatched, runner.sides(cases, exact=False))
     return {
-        **outcome(status, changed),
-        "different": different(unpatched, patched),
-        "left_behind": differences(before, snapshot()),
-        "different_after_undo": different(unpatched, exercise()),
+        **outcome(status, changed, problems),
+        "cases": described(cases, unpatched, patched),
+        "left_behind": left_behind,
+        "different_after_undo": [case for case in undone if not case["bitwise"] and not case["original"]["refused"]],
     }
 
 
-def outcome(status: dict[str, Any], changed: list[str]) -> dict[str, Any]:
+def outcome(status: dict[str, Any], changed: list[str], problems: list[str]) -> dict[str, Any]:
     import ascend_patches
 
     after = [patch["state"] for patch in ascend_patches.status()["patches"]]
-    return {"status": status, "changed": changed, "after_undo": after, "mended": mended()}
+    return {"status": status, "changed": changed, "after_undo": after, "cannot_be_imported": problems}
 
 
-def import_targets() -> None:
-    """Import what the patches look at, as far as this release has it and could run it."""
-    wanted = dict.fromkeys(
-        module
-        for patch in PATCHES
-        for variant in patch.variants
-        if variant.gate.could_hold(here)
-        for module in variant.modules
-    )
-    for module in filter(distributions.has_module, wanted):
-        importlib.import_module(module)
+def cases_of_applied(status: dict[str, Any]) -> list[runner.Case]:
+    applied = {patch["name"] for patch in status["patches"] if patch["state"] == "applied"}
+    return runner.cases(patch for patch in PATCHES if patch.name in applied)
 
 
-def exercise() -> dict[str, torch.Tensor]:
-    """What the exercises of all patches compute; each makes its own objects, so that new ones are used each time."""
-    outputs: dict[str, torch.Tensor] = {}
-    for patch in PATCHES:
-        name = patch.name.replace("-", "_")
-        module = importlib.import_module(f"exercises.{name}")
-        for case, tensor in module.run().items():
-            outputs[f"{patch.name}: {case}"] = tensor.detach().cpu()
-    return outputs
+def described(cases: list[runner.Case], originals: list[runner.Side], patched: list[runner.Side]) -> list[Any]:
+    """What verify reports of the cases, and whether upstream is as near to float64 as they take it to be."""
+    outcomes = runner.compared(cases, originals, patched)
+    return [
+        {
+            **process.described(outcome),
+            "upstream_as_declared": outcome.expected == "mended"
+            or (outcome.original_error or 0.0) <= allowed(outcome.case),
+        }
+        for outcome in outcomes
+    ]
 
 
-def mended() -> list[str]:
-    """The cases in which upstream is wrong, as the exercises say and other tests prove, and the patch is right."""
-    return sorted(
-        f"{patch.name}: {case}"
-        for patch in PATCHES
-        for case in getattr(importlib.import_module(f"exercises.{patch.name.replace('-', '_')}"), "MENDED", ())
-    )
-
-
-def bits(tensor: torch.Tensor) -> bytes:
-    return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-
-
-def different(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> list[str]:
-    """The cases that are not bitwise the same."""
-    return sorted(
-        case
-        for case in one.keys() | other.keys()
-        if case not in one or case not in other or bits(one[case]) != bits(other[case])
-    )
+def allowed(case: runner.Case) -> float:
+    return case.check.tolerance.of(getattr(torch, case.dtype))
 
 
 def snapshot() -> Snapshot:
     """Every attribute of every upstream module and of the classes written in it."""
     found: Snapshot = {}
+    roots = registry.Registry(PATCHES).roots()
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in registry.Registry(PATCHES).roots() and isinstance(module, ModuleType):
+        if name.partition(".")[0] in roots and isinstance(module, ModuleType):
             for key, value in list(module.__dict__.items()):
                 found[name, key] = value
                 if isinstance(value, type) and value.__module__ == name:

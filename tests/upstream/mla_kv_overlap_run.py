@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from ascend_patches import apply_patches, emulated_npu, revert_patches
+from ascend_patches.checks import mla_impl as mla
 from ascend_patches.emulated_npu._trace import Trace
-from tools.mla_steps import impl as mla
-from tools.mla_steps import order
+from tools.mla_steps import order, recorded
 
 # Mistakes that keep every number: name -> (text of the replacement, what stands there instead).
 MUTANTS = {
@@ -86,7 +86,7 @@ def seen(impl: Any) -> dict[str, Any]:
 
 
 def lines(impl: Any) -> list[str]:
-    return [str(line) for line in mla.recorded(impl, mla.Step())]
+    return [str(line) for line in recorded.of_impl(impl, mla.Step())]
 
 
 def joined(trace: Trace) -> bool:

@@ -15,13 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from exercises import mla_multistream as exercise
 from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 
 from ascend_patches import apply_patches, emulated_npu, revert_patches
-from tools.mla_steps import layer as mla
-from tools.mla_steps import order
+from ascend_patches.checks import mla_layer as mla
+from ascend_patches.checks.mla_multistream import CHECKS
+from tools.mla_steps import order, recorded
 
 # torch warns of operators that return an argument; these two do so on a real NPU as well.
 warnings.filterwarnings("ignore", message=".*(air::wait_tensor|npu_kv_rmsnorm_rope_cache)")
@@ -81,7 +81,7 @@ def main() -> None:
     old = mla.layer()
     report: dict[str, Any] = {
         "before": seen(old),
-        "numbers before": digests(exercise.run()),
+        "numbers before": digests(numbers()),
         "compilations": {"before": compilations(old)},
         "left alone before": {name: seen(*made(*case)) for name, case in LEFT_ALONE.items()},
     }
@@ -91,7 +91,7 @@ def main() -> None:
     report |= {
         "state": next(patch["state"] for patch in status["patches"] if patch["name"] == "mla-multistream"),
         "after": seen(patched),
-        "numbers after": digests(exercise.run()),
+        "numbers after": digests(numbers()),
         "compiled": compiled(patched, mla.metadata()),
         "speculating": seen(guessing, guesses),
         "speculating compiled": compiled(guessing, guesses),
@@ -119,7 +119,20 @@ def made(of_layer: dict[str, Any], of_step: dict[str, Any]) -> tuple[Any, Any]:
 def seen(attention: Any, of: Any = None) -> dict[str, Any]:
     """The order of a step, and every number that it leaves."""
     of = of or mla.metadata()
-    return {"order": [str(line) for line in mla.recorded(attention, of)], "numbers": digests(mla.step(attention, of))}
+    return {
+        "order": [str(line) for line in recorded.of_layer(attention, of)],
+        "numbers": digests(mla.step(attention, of)),
+    }
+
+
+def numbers() -> dict[str, torch.Tensor]:
+    """What the checks of the patch compute."""
+    return {
+        f"{check.name}, {dtype}: {name}": tensor
+        for check in CHECKS
+        for dtype in check.dtypes
+        for name, tensor in check.prepare(getattr(torch, dtype)).run().items()
+    }
 
 
 def digests(results: dict[str, torch.Tensor]) -> dict[str, str]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from attention_cases import CASES, DTYPES, SEQUENCES, Bench, Case, of_this_release, vllm_configured
 
 import ascend_patches
 from ascend_patches import emulated_npu
+from ascend_patches.checks.mm_encoder_attention import CASES, DTYPES, SEQUENCES, Bench, Case, of_this_release
+from ascend_patches.checks.world import configured
 
 LAYERS = 27
 
@@ -25,7 +26,7 @@ LAYERS = 27
 @torch.inference_mode()
 def main() -> None:
     release = of_this_release()
-    with vllm_configured():
+    with configured():
         print(json.dumps(measured(release)))
 
 

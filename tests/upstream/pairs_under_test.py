@@ -23,4 +23,20 @@ REPRESENTATIVE = (
 
 def by_name(pairs: list[Pair]) -> Any:
     """Parametrises a test over pairs; ``-k vllm-ascend-0.18.0`` picks one."""
-    return pytest.mark.parametrize("pair", pairs, scope="module", ids=[pair.name.replace("==", "-") for pair in pairs])
+    return pytest.mark.parametrize("pair", pairs, scope="module", ids=map(_id, pairs))
+
+
+def _id(pair: Pair) -> str:
+    return pair.name.replace("==", "-")
+
+
+NAMES = tuple(map(_id, PAIRS))
+"""The names of pairs in the names of tests."""
+
+
+def release_and_file(nodeid: str) -> str:
+    """The file of a test and the release that it is parametrised with, if it is with one."""
+    file, _, test = nodeid.partition("::")
+    given = test.partition("[")[2].rstrip("]")
+    fitting = [name for name in NAMES if name in given]
+    return f"{file} {max(fitting, key=len, default='')}"

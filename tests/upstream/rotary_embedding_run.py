@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 import torch._dynamo.testing
-from attention_cases import vllm_configured
-from exercises import rotary_embedding as exercise
-from exercises.rotary_embedding import CASES, TYPES, Case, Inputs
 
 import ascend_patches
 from ascend_patches import emulated_npu
+from ascend_patches.checks import rotary_embedding as exercise
+from ascend_patches.checks.rotary_embedding import CASES, CHECKS, TYPES, Case, exact
+from ascend_patches.checks.world import configured, start
 from ascend_patches.npu.encoder_call import encoder_call
 
 LAYERS = 27
@@ -32,17 +32,6 @@ class Outcome:
     shape: list[int] = field(default_factory=list)
     contiguous: bool = False
     error: float = 0.0
-
-
-def exact(case: Case, given: Inputs) -> torch.Tensor:
-    """The rotation of the leading channels, pair by pair, in float64."""
-    x, cos, sin = (tensor.cpu().double() for tensor in given)
-    leading, rest = x[..., : case.width], x[..., case.width :]
-    pairs = leading.unflatten(-1, (2, -1) if case.neox else (-1, 2))
-    first, second = pairs.unbind(-2 if case.neox else -1)
-    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-    turned = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-2 if case.neox else -1)
-    return torch.cat((turned.flatten(-2), rest), dim=-1)
 
 
 def outcome(layer: Any, case: Case, dtype: torch.dtype) -> tuple[Outcome, torch.Tensor | None]:
@@ -62,6 +51,11 @@ def outcomes() -> dict[str, tuple[Outcome, torch.Tensor | None]]:
         for name, case in CASES.items()
         for dtype in TYPES
     }
+
+
+def mended() -> list[str]:
+    """The cases whose bits the patch may change on this release."""
+    return [f"{check.name}, {check.dtypes[0]}" for check in CHECKS if check.mended or not check.bitwise]
 
 
 def compared(upstream: tuple[Outcome, torch.Tensor | None], patched: tuple[Outcome, torch.Tensor | None]) -> Any:
@@ -101,9 +95,9 @@ def compiled(name: str) -> dict[str, Any]:
 
 @torch.inference_mode()
 def main() -> dict[str, Any]:
-    exercise.start()
+    start()
     exercise.layer_class()
-    with vllm_configured():
+    with configured():
         before = outcomes()
         upstream = {name: per_layer(name) for name in COUNTED}
         graphs = compiled("stacked")
@@ -111,7 +105,7 @@ def main() -> dict[str, Any]:
         after = outcomes()
         found = {
             "state": {patch["name"]: patch["state"] for patch in status["patches"]}["rotary-embedding"],
-            "mended": exercise.MENDED,
+            "mended": mended(),
             "cases": {name: compared(before[name], after[name]) for name in before},
             "costs": {"upstream": upstream, "outside of calls": {name: per_layer(name) for name in COUNTED}},
             "graphs": {"upstream": graphs, **{name: compiled(name) for name in COUNTED}},

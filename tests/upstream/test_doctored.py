@@ -42,9 +42,9 @@ def decide(where: Environment, code: Roots) -> Decision:
     return foresee(PATCH, choice, where, Lock.read(), code)
 
 
-def copy_of(pair: Pair, store: Store, folder: Path) -> Path:
-    """A copy of vllm-ascend's files, in hard links; a file that is written again is no link any more."""
-    (site,) = [store.site(one) for one in pair.upstream if one.name == "vllm-ascend"]
+def copy_of(pair: Pair, store: Store, folder: Path, package: str = "vllm_ascend") -> Path:
+    """A copy of a package's files, in hard links; a file that is written again is no link any more."""
+    (site,) = [site for site in map(store.site, pair.upstream) if (site / package).is_dir()]
     shutil.copytree(site, folder, copy_function=os.link)
     return folder
 
@@ -155,6 +155,22 @@ def test_a_live_process_on_a_changed_release_leaves_it_as_it_is(store: Store, tm
     seen = on_pair(PAIR, SCRIPT, MODULE, in_front=[folder])
     assert (seen["state"], seen["replaced"]) == ("skipped", False)
     assert "upstream changed" in seen["reason"]
+
+
+@pytest.mark.parametrize(("unknown", "state"), [("skip", "skipped"), ("apply", "applied")])
+def test_a_live_process_patches_changed_code_only_if_the_settings_say_so(
+    unknown: str, state: str, store: Store, tmp_path: Path, on_pair: OnPair
+) -> None:
+    folder = copy_of(PAIR, store, tmp_path / "site", "vllm")
+    forward = r"(class Qwen3_VisionTransformer\(.*?    def forward\([^)]*\)[^:]*:\n)"
+    changed = r"\1        unheard_of = None\n"
+    file = folder / "vllm/model_executor/models/qwen3_vl.py"
+    rewrite(file, lambda text: re.sub(forward, changed, text, count=1, flags=re.DOTALL))
+    (settings := tmp_path / "patches.toml").write_text(f'unknown = "{unknown}"\n', encoding="utf-8")
+    script = SCRIPT.with_name("unknown_code_run.py")
+    seen = on_pair(PAIR, script, in_front=[folder], ASCEND_PATCHES_CONFIG=str(settings))
+    assert (seen["state"], seen["replaced"]) == (state, unknown == "apply")
+    assert "never verified against this code" in seen["reason"]
 
 
 def _vllm(store: Store) -> list[Path]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attention_cases import WRONG_UPSTREAM
 from pairs_under_test import RUNNABLE, OnPair, by_name
 from releases.pairs import Pair
 
+from ascend_patches.checks.mm_encoder_attention import WRONG_UPSTREAM
 from ascend_patches.lock import Lock
 from ascend_patches.versions import parse, parse_range
 

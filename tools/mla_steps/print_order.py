@@ -6,7 +6,9 @@ from itertools import zip_longest
 from typing import Any
 
 from ascend_patches import apply_patches
+from ascend_patches.checks import mla_impl, mla_layer
 from ascend_patches.gates import version_in
+from tools.mla_steps import recorded
 
 NAMES = ("mla-multistream", "mla-kv-overlap")
 
@@ -25,12 +27,8 @@ def main() -> None:
 def recorder() -> Any:
     """What makes attention anew, runs a step, and gives its lines."""
     if version_in("vllm-ascend", "==0.9.1rc1"):
-        from tools.mla_steps import layer
-
-        return lambda: [str(line) for line in layer.recorded(layer.layer(), layer.metadata())]
-    from tools.mla_steps import impl
-
-    return lambda: [str(line) for line in impl.recorded(impl.make(), impl.Step())]
+        return lambda: [str(line) for line in recorded.of_layer(mla_layer.layer(), mla_layer.metadata())]
+    return lambda: [str(line) for line in recorded.of_impl(mla_impl.make(), mla_impl.Step())]
 
 
 if __name__ == "__main__":

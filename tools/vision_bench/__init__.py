@@ -1,1 +1,1 @@
-"""Whole vision encoders of released packages, small, on the emulated NPU; and what a forward of them costs."""
+"""What a forward of whole vision encoders of released packages costs on the emulated NPU."""

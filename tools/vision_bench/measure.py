@@ -16,8 +16,8 @@ import torch
 
 import ascend_patches
 from ascend_patches import emulated_npu
+from ascend_patches.checks.encoders import ENCODERS, GRIDS
 from ascend_patches.emulated_npu import _accounting
-from tools.vision_bench.encoders import ENCODERS, GRIDS
 
 TYPES = (torch.float32, torch.bfloat16)
 

@@ -1,11 +1,20 @@
-"""The table, the page and the plot of what encoders cost."""
+"""The page and the plot of what encoders cost, and what of it the package carries for ``ascend-patches explain``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-Results = dict[str, dict[str, Any]]
-"""What ``measure`` printed, by release."""
+Results = dict[str, Any]
+"""``measured`` (the day), ``layers`` and ``releases``: what ``measure`` and ``timing`` printed, by release."""
+
+_SERVES = {
+    "mm-encoder-attention": ("Qwen3-VL", "Qwen2-VL"),
+    "rotary-embedding": ("Qwen3-VL", "Qwen2-VL"),
+    "qwen3-vl-vision": ("Qwen3-VL",),
+    "vision-seq-lens": ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-Omni", "GLM-4.1V", "Kimi-K2.5"),
+}
+"""By patch, the encoders that show what it is good for."""
+_CARRIED = {"copies": "copies", "kernels": "kernels per layer", "dispatches": "dispatches per layer"}
 
 _HEAD = (
     "| encoder | release | copies | dispatches per layer | attention dispatches | attention kernels | difference |",
@@ -23,19 +32,78 @@ before and after the patches, in one process each. Every cell reads upstream -> 
 * difference: the largest between the two outputs, in float32 and bfloat16; 0 means that every bit is the same. On
   vLLM alone the unpatched release has no NPU attention: it computes sequence by sequence with another kernel.
 
-Counts are of operators, not of time: times mean nothing on an emulated device.
+Counts are of operators, not of time.
+"""
+
+_ABOUT_TIMES = """## Times
+
+Milliseconds of one forward in bfloat16, medians; both sides in one process, turn by turn. On a CPU it is the time that
+the process computed, so that others on the machine count less.
+{where}
+
+No op of torch_npu is run here: plain torch stands in for the attention and the rotation, and on a CPU a copy from the
+device waits for nothing, because there is none. So these times say little about an NPU: what the patches take out is
+waiting and launching, which a CPU does not do; what is left to see is their own Python and the machine's noise.
 """
 
 
-def page(results: Results, layers: int) -> str:
-    names = list(dict.fromkeys(name for found in results.values() for name in found["encoders"]))
+def page(results: Results) -> str:
+    releases = results["releases"]
+    names = _names(releases)
     rows = [
         _row(name, release, found["encoders"][name])
         for name in names
-        for release, found in results.items()
+        for release, found in releases.items()
         if name in found["encoders"]
     ]
-    return "\n".join([_ABOUT, f"{layers} layers; two images and a video of two frames.", "", *_HEAD, *rows, ""])
+    about = f"{results['layers']} layers; two images and a video of two frames. Measured on {results['measured']}."
+    return "\n".join([_ABOUT, about, "", *_HEAD, *rows, "", *_times(releases)])
+
+
+def carried(results: Results) -> dict[str, Any]:
+    """What the package says of each patch."""
+    return {
+        patch: {
+            "measured": results["measured"],
+            "what": f"a forward of {results['layers']} layers on the emulated NPU, all vision patches off -> on",
+            "counts": [
+                {
+                    "of": name,
+                    "release": release,
+                    **{
+                        words: [round(found["encoders"][name][side][key], 1) for side in ("upstream", "patched")]
+                        for key, words in _CARRIED.items()
+                    },
+                }
+                for name in names
+                for release, found in results["releases"].items()
+                if name in found["encoders"]
+            ],
+        }
+        for patch, names in _SERVES.items()
+    }
+
+
+def _names(releases: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(name for found in releases.values() for name in found["encoders"]))
+
+
+def _times(releases: dict[str, Any]) -> list[str]:
+    devices = dict.fromkeys(device for found in releases.values() for device in found["times"]["devices"])
+    if not devices:
+        return []
+    named = {device: found["times"]["of"][device] for found in releases.values() for device in found["times"]["of"]}
+    where = f"On {', '.join(named.values())}." + ("" if "cuda" in devices else " There was no CUDA to time on.")
+    rows = [
+        f"| {name} | {release} | {device} | {old:.1f} -> {new:.1f} | {new / old:.2f} |"
+        for name in _names(releases)
+        for release, found in releases.items()
+        for device in devices
+        if name in found["times"]["devices"].get(device, {})
+        for old, new in [found["times"]["devices"][device][name].values()]
+    ]
+    head = ("| encoder | release | device | ms | ratio |", "| --- | --- | --- | --- | --- |")
+    return [_ABOUT_TIMES.format(where=where), *head, *rows, ""]
 
 
 def _row(name: str, release: str, found: dict[str, Any]) -> str:
@@ -50,7 +118,7 @@ def _row(name: str, release: str, found: dict[str, Any]) -> str:
 
 def plot(results: Results) -> str:
     """Dispatches per layer of Qwen3-VL's encoder by release, as SVG: a pale bar for upstream, a dark one for ours."""
-    bars = [(release, found["encoders"].get("Qwen3-VL")) for release, found in results.items()]
+    bars = [(release, found["encoders"].get("Qwen3-VL")) for release, found in results["releases"].items()]
     bars = [(release, found) for release, found in bars if found is not None]
     largest = max(found["upstream"]["dispatches"] for _, found in bars)
     height = 30 * len(bars) + 50

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tools.mla_steps.seeded import random
+from ascend_patches.checks.seeded import random
 
 TOKENS = 4
 # What the ops for latent attention take, and no other sizes.
@@ -31,14 +31,13 @@ class Sizes:
 SMALL = Sizes()
 
 
-class Linear(torch.nn.Module):
+class Linear:
     """A projection as vLLM's layers are called: the result and no bias."""
 
     def __init__(self, weight: torch.Tensor) -> None:
-        super().__init__()
         self.weight = torch.nn.Parameter(weight, requires_grad=False)
 
-    def forward(self, x: torch.Tensor, **_: Any) -> tuple[torch.Tensor, None]:
+    def __call__(self, x: torch.Tensor, **_: Any) -> tuple[torch.Tensor, None]:
         return torch.nn.functional.linear(x, self.weight), None
 
 
@@ -115,13 +114,3 @@ class Step:
             "W_UK_T": impl.W_UK_T,
             "W_UV": impl.W_UV,
         }
-
-
-def recorded(impl: Any, step: Step) -> list[Any]:
-    """The operations of a step, in order, on the emulated NPU."""
-    from ascend_patches import emulated_npu
-    from tools.mla_steps import order
-
-    with emulated_npu.trace() as trace:
-        step.run(impl)
-    return order.read(trace, step.names(impl))

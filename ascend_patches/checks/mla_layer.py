@@ -10,9 +10,7 @@ from typing import Any
 
 import torch
 
-from ascend_patches import emulated_npu
-from tools.mla_steps import order
-from tools.mla_steps.seeded import random
+from ascend_patches.checks.seeded import random
 
 HIDDEN, HEADS, QUERY_RANK = 64, 32, 96
 LATENT, ROPE, NOPE, VALUE = 512, 64, 32, 32
@@ -136,15 +134,6 @@ def step(attention: Any, of: Any, dtype: torch.dtype = torch.bfloat16) -> dict[s
     with torch.no_grad():
         output = attention(of.decode.input_positions, hidden(of.num_actual_tokens, dtype), (latents, ropes), of)
     return {"output": output, "latents": latents, "ropes": ropes}
-
-
-def recorded(attention: Any, of: Any) -> list[order.Line]:
-    """The operations of a decode step, in order."""
-    latents, ropes = caches(torch.bfloat16)
-    states = hidden(of.num_actual_tokens, torch.bfloat16)
-    with torch.no_grad(), emulated_npu.trace() as trace:
-        attention(of.decode.input_positions, states, (latents, ropes), of)
-    return order.read(trace, {"hidden": states, "latents": latents, "ropes": ropes, **names(attention, of)})
 
 
 def names(attention: Any, of: Any) -> dict[str, torch.Tensor]:

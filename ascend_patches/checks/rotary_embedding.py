@@ -1,16 +1,19 @@
-"""Exercises of the patch rotary-embedding: every way in which models call ApplyRotaryEmb, on classes as imported."""
+"""Checks of rotary-embedding: every way in which models call ApplyRotaryEmb."""
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import partial, reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 import torch
-from attention_cases import vllm_configured
 
-from ascend_patches import distributions, emulated_npu
-from ascend_patches.gates import version_in
+from ascend_patches.checks import world
+from ascend_patches.checks.check import NOWHERE, WITH_VLLM_ASCEND, Call, Check
+from ascend_patches.checks.tolerance import Tolerance
+from ascend_patches.gates import Gate, absent, always, version_in
 
 TOKENS, HEADS, SIZE = 12, 4, 72
 TYPES = (torch.float32, torch.bfloat16)
@@ -56,32 +59,28 @@ CASES = {
 }
 
 
-def with_vllm_ascend() -> bool:
-    return distributions.has_module("vllm_ascend")
+def mended(case: Case) -> Gate:
+    """The releases that fail on a case, or turn the wrong channels."""
+    gates = [
+        *([version_in("vllm-ascend", "<0.30")] if not case.neox else []),
+        *([version_in("vllm-ascend", "<0.24"), absent("vllm-ascend")] if case.width != SIZE else []),
+        *([version_in("vllm-ascend", "<0.14")] if case.batch == 1 else []),
+    ]
+    return reduce(or_, gates, NOWHERE)
 
 
-def mended(case: Case, dtype: torch.dtype) -> bool:
-    """Whether this release fails on a case, or turns the wrong channels, or rounds more often than the op does."""
-    if with_vllm_ascend():
-        return (
-            (not case.neox and bool(version_in("vllm-ascend", "<0.30")))
-            or (case.width != SIZE and bool(version_in("vllm-ascend", "<0.24")))
-            or (case.batch == 1 and bool(version_in("vllm-ascend", "<0.14")))
-        )
-    rounded_twice = dtype == torch.bfloat16 and not case.in_float32 and case.batch != 0
-    return case.width != SIZE or rounded_twice
+def kept(case: Case, dtype: str) -> Gate:
+    """The releases whose bits are kept: vLLM alone rounds to bfloat16 more often than the op does."""
+    return WITH_VLLM_ASCEND if dtype == "bfloat16" and not case.in_float32 and case.batch != 0 else always
 
 
 def title(case: str, dtype: torch.dtype) -> str:
     return f"{case}, {str(dtype).removeprefix('torch.')}"
 
 
-MENDED = tuple(title(name, dtype) for name, case in CASES.items() for dtype in TYPES if mended(case, dtype))
-
-
 def layer_class() -> Any:
     """The class whose objects models get on an NPU; None before there was one."""
-    if with_vllm_ascend():
+    if world.with_vllm_ascend():
         module, name = "vllm_ascend.ops.rotary_embedding", "AscendApplyRotaryEmb"
     else:
         module, name = "vllm.model_executor.layers.rotary_embedding.common", "ApplyRotaryEmb"
@@ -102,27 +101,35 @@ def inputs(case: Case, dtype: torch.dtype) -> Inputs:
     return Inputs(x, angles.cos().to(of_tables).to("npu"), angles.sin().to(of_tables).to("npu"))
 
 
-def start() -> None:
-    """On vLLM alone the device is not there yet, unless another patch's exercise has brought it."""
-    if not emulated_npu.installed():
-        emulated_npu.install(allow_float32=True)
+def exact(case: Case, given: Inputs) -> torch.Tensor:
+    """The rotation of the leading channels, pair by pair, in float64."""
+    x, cos, sin = (tensor.cpu().double() for tensor in given)
+    leading, rest = x[..., : case.width], x[..., case.width :]
+    pairs = leading.unflatten(-1, (2, -1) if case.neox else (-1, 2))
+    first, second = pairs.unbind(-2 if case.neox else -1)
+    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    turned = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-2 if case.neox else -1)
+    return torch.cat((turned.flatten(-2), rest), dim=-1)
 
 
-def run() -> dict[str, torch.Tensor]:
-    if layer_class() is None:
-        return {}
-    start()
-    with vllm_configured(), torch.inference_mode():
-        return {title(name, dtype): outcome(case, dtype) for name, case in CASES.items() for dtype in TYPES}
+def prepare(case: Case, dtype: torch.dtype) -> Call:
+    world.start()
+    with world.configured():
+        made = layer(case)
+    given = inputs(case, dtype)
+    return Call(partial(made.forward_oot, *given), partial(exact, case, given))
 
 
-def outcome(case: Case, dtype: torch.dtype) -> torch.Tensor:
-    """What a layer computes; NaN where the release refuses what the patch mends."""
-    made, given = layer(case), inputs(case, dtype)
-    try:
-        output: torch.Tensor = made.forward_oot(*given)
-    except Exception:
-        if not mended(case, dtype):
-            raise
-        return torch.tensor(float("nan"))
-    return output.cpu()
+CHECKS = tuple(
+    Check(
+        name,
+        partial(prepare, case),
+        dtypes=(dtype,),
+        where=version_in("vllm", ">=0.13.0"),
+        bitwise=kept(case, dtype),
+        mended=mended(case),
+        tolerance=Tolerance(float32=1e-6, bfloat16=1e-2),
+    )
+    for name, case in CASES.items()
+    for dtype in ("float32", "bfloat16")
+)

@@ -1,0 +1,94 @@
+"""The device that patches are verified on: a real NPU, or the emulated one where that was asked for."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires
+
+from ascend_patches import distributions
+from ascend_patches.errors import AscendPatchesError
+from ascend_patches.versions import parse
+
+
+class NoDeviceError(AscendPatchesError):
+    """There is no NPU to verify on."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where results came from, for reports."""
+
+    name: str
+    emulated: bool
+    torch_npu: str
+
+
+def bring(*, emulated: bool) -> Device:
+    """Make ``npu`` a device of this process. Before vLLM is imported, as a serving process has it."""
+    if not distributions.has_module("torch"):
+        raise NoDeviceError("torch is not installed in this environment; verify needs the environment that serves")
+    # torch loads by itself what is installed for it: only then is there something to see.
+    importlib.import_module("torch")
+    from ascend_patches import emulated_npu
+
+    if not emulated_npu.installed() and distributions.has_module("torch_npu"):
+        if emulated:
+            raise NoDeviceError("torch_npu is installed: verify without --emulated, on the real NPU")
+        return _real()
+    if not emulated:
+        raise NoDeviceError(
+            "no NPU: torch_npu is not installed in this environment. "
+            "`ascend-patches verify --emulated` verifies on an emulated NPU, whose results say nothing about a real "
+            "one's kernels, but everything about what is called with what"
+        )
+    return _emulated()
+
+
+def _real() -> Device:
+    import torch
+    import torch_npu
+
+    if not torch.npu.is_available():
+        raise NoDeviceError("torch_npu is installed, but sees no NPU; does `npu-smi info` show one to this user?")
+    torch.npu.set_device(0)
+    return Device(torch.npu.get_device_name(0), False, str(torch_npu.__version__))
+
+
+def _emulated() -> Device:
+    from ascend_patches import emulated_npu
+    from ascend_patches.checks import world
+    from ascend_patches.emulated_npu._torchvision import define_ops_of_an_unloadable_extension
+
+    define_ops_of_an_unloadable_extension()
+    if not emulated_npu.installed():
+        emulated_npu.install(nearest_release(required_torch_npu()), allow_float32=True)
+    world.start()
+    import torch
+    import torch_npu
+
+    torch.set_num_threads(1)
+    return Device("emulated NPU", True, str(torch_npu.__version__))
+
+
+def required_torch_npu() -> str:
+    """The release of torch_npu that the installed vllm-ascend asks for; nothing if it asks for none."""
+    try:
+        requirements = requires("vllm-ascend") or []
+    except PackageNotFoundError:
+        return ""
+    found = (re.fullmatch(r"torch[-_]npu\s*\(?==\s*([^;,)\s]+).*", each) for each in requirements)
+    return next((match[1] for match in found if match), "")
+
+
+def nearest_release(required: str) -> str:
+    """Of the emulated releases that are not older than the required one the nearest; without one the newest."""
+    from ascend_patches.emulated_npu import _schemas
+
+    wanted = parse(required)
+    numbers = {release: known.release for release in _schemas.RELEASES if (known := parse(release)) is not None}
+    fitting = [found for found in numbers.values() if wanted is not None and found >= wanted.release]
+    if not fitting:
+        return _schemas.NEWEST
+    return [release for release, found in numbers.items() if found == min(fitting)][-1]

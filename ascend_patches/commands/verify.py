@@ -1,0 +1,175 @@
+"""verify: upstream's results and the patched ones, side by side, on this machine's device."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ascend_patches import console
+from ascend_patches.errors import AscendPatchesError
+
+_COUNTED = ("copies", "kernels", "dispatches")
+_MEANING = (
+    "Per dtype the largest error from float64, as a share of the largest value, of upstream -> patched; `same` where "
+    "every bit is upstream's. Counts are of one call, of the last dtype, upstream -> patched."
+)
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    found = _in_a_process(arguments)
+    if "error" in found:
+        raise AscendPatchesError(found["error"])
+    found["differences"] = differences(found, arguments.names)
+    if arguments.report is not None:
+        Path(arguments.report).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(_lines(found)))
+    return 1 if found["differences"] else 0
+
+
+def differences(found: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Everything that keeps the result from being fine, in words."""
+    said = [
+        f"{case['patch']}: {case['case']}, {case['dtype']}: {case['problem']}"
+        for case in found["cases"]
+        if case["problem"]
+    ]
+    for patch in found["patches"]:
+        name = patch["name"]
+        if patch["state"] == "failed" or (name in names and patch["state"] != "applied"):
+            said.append(f"{name} is {patch['state']} and was not verified: {patch['reason']}")
+        elif patch["state"] == "applied" and not patch["checks"]:
+            said.append(f"{name} is applied and declares no checks: nothing is known of its results")
+    if not found["cases"] and not said:
+        said.append(f"nothing was verified: no patch with a case for this release is on (mode {found['mode']})")
+    return said
+
+
+def _in_a_process(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the checks found, in a process of their own: this one may have a toolkit that is on already."""
+    with tempfile.TemporaryDirectory(prefix="ascend-patches-verify-") as folder:
+        result, log = Path(folder, "result.json"), Path(folder, "log")
+        tell = os.dup(2)
+        try:
+            asked = {
+                "names": arguments.names,
+                "emulated": arguments.emulated,
+                "model": os.path.abspath(arguments.model) if arguments.model is not None else None,
+                "result": str(result),
+                "tell": tell,
+            }
+            with log.open("w", encoding="utf-8") as said:
+                code = subprocess.run(
+                    [sys.executable, "-m", "ascend_patches.checks.process", json.dumps(asked)],
+                    env=_environment(arguments) | {"TMPDIR": folder},
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    pass_fds=(tell,),
+                ).returncode
+        finally:
+            os.close(tell)
+        try:
+            found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            last = log.read_text(encoding="utf-8", errors="replace")[-3000:]
+            raise AscendPatchesError(
+                f"the process that runs the checks ended with {code}; it last said:\n{last}"
+            ) from None
+    return found
+
+
+def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+    environ = dict(os.environ)
+    # Its layers are to be an NPU's on the emulated device, and its results nobody's report.
+    for name in ("ASCEND_PATCHES_EMULATED_NPU", "ASCEND_PATCHES_REPORT_DIR"):
+        environ.pop(name, None)
+    # A shadow would run the original within the patched call.
+    environ["ASCEND_PATCHES_SHADOW"] = "0"
+    if arguments.config is not None:
+        environ["ASCEND_PATCHES_CONFIG"] = os.path.abspath(arguments.config)
+    if arguments.names:
+        environ |= {"ASCEND_PATCHES_DISABLE": "all", "ASCEND_PATCHES_ENABLE": ",".join(arguments.names)}
+    return environ
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    device, versions = found["device"], found["versions"]
+    shown = ", ".join(
+        f"{name} {versions[name]}" for name in ("vllm", "vllm-ascend", "torch", "torch-npu") if versions.get(name)
+    )
+    yield f"{device['name']}; {shown}"
+    if found["model"] is not None:
+        yield f"{found['model']}: the vision encoder of {found['encoder']}; its weights are {found['weights']}"
+    for problem in found["problems"]:
+        yield f"note: {problem}"
+    if found["cases"]:
+        yield _MEANING
+    variants = {patch["name"]: patch["variant"] for patch in found["patches"]}
+    for patch, cases in groupby(found["cases"], key=lambda case: str(case["patch"])):
+        yield ""
+        yield f"{patch} ({variants[patch]})" if variants.get(patch) else "all patches that are on"
+        yield _table(list(cases))
+    yield ""
+    with_cases = {case["patch"] for case in found["cases"]}
+    for patch in found["patches"]:
+        if patch["state"] != "applied":
+            yield f"{patch['name']}: not verified, because it is {patch['state']}: {patch['reason']}"
+        elif patch["name"] not in with_cases and found["model"] is None:
+            yield f"{patch['name']}: applied; its checks have no case for this release"
+    yield ""
+    for difference in found["differences"]:
+        yield f"DIFFERENT: {difference}"
+    cases_text = f"{len(found['cases'])} cases, {found['seconds']:.0f} s"
+    yield (
+        f"{len(found['differences'])} differences; {cases_text}"
+        if found["differences"]
+        else f"no difference; {cases_text}"
+    )
+
+
+def _table(cases: list[dict[str, Any]]) -> str:
+    """One line for a case, whatever number of dtypes it has."""
+    dtypes = tuple(dict.fromkeys(case["dtype"] for case in cases))
+    counted = any(case["patched"]["copies"] is not None for case in cases)
+    timed = any(case["patched"]["milliseconds"] is not None for case in cases)
+    headings = ("case", *dtypes, *(_COUNTED if counted else ()), *(("ms",) if timed else ()), "")
+    rows = []
+    for name, group in groupby(cases, key=lambda case: str(case["case"])):
+        of_case = {case["dtype"]: case for case in group}
+        last = list(of_case.values())[-1]
+        row = [name, *(_result(of_case[dtype]) if dtype in of_case else "" for dtype in dtypes)]
+        row += [_both(last, what) for what in _COUNTED] if counted else []
+        row += [_both(last, "milliseconds", ".3f")] if timed else []
+        rows.append([*row, "DIFFERENT" if any(case["problem"] for case in of_case.values()) else ""])
+    return console.table(headings, rows)
+
+
+def _result(case: dict[str, Any]) -> str:
+    original, patched = (_error(case[side]) for side in ("original", "patched"))
+    if case["bitwise"]:
+        return "same" if original == "-" else f"same, {original}"
+    return "other" if original == patched == "-" else f"{original} -> {patched}"
+
+
+def _both(case: dict[str, Any], what: str, form: str = "") -> str:
+    original, patched = (_number(case[side][what], form) for side in ("original", "patched"))
+    return f"{original} -> {patched}"
+
+
+def _error(side: dict[str, Any]) -> str:
+    return "refused" if side["refused"] else _number(side["error"], ".0e")
+
+
+def _number(value: float | None, form: str = "") -> str:
+    return "-" if value is None else format(value, form)

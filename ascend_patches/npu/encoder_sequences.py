@@ -1,0 +1,66 @@
+"""What the blocks of an encoder are told about its sequences, computed on the host, in the way of each release.
+
+The names are those of the blocks' parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ascend_patches.npu.host_lengths import hand_over
+
+Boundaries = np.ndarray[Any, np.dtype[np.int32]]
+Told = dict[str, Any]
+Way = Callable[[Any, Boundaries], Told]
+
+
+def told(model: Any, lengths: Sequence[int], way: Way) -> Told:
+    """What blocks are told about sequences of these lengths; their attention knows these without asking the device."""
+    sequences = way(model, np.cumsum([0, *lengths], dtype=np.int32))
+    hand_over(sequences["cu_seqlens"], lengths)
+    return sequences
+
+
+def as_in_0_13(model: Any, boundaries: Boundaries) -> Told:
+    on_host = torch.from_numpy(boundaries)
+    return {
+        "max_seqlen": model.compute_attn_mask_seqlen(on_host),
+        "cu_seqlens": on_host.to(model.device, non_blocking=True),
+    }
+
+
+def as_in_0_17(model: Any, boundaries: Boundaries) -> Told:
+    attention, backend = _attention(), model.attn_backend
+    lengths = attention.maybe_compute_sequence_lengths(backend, boundaries)
+    longest = attention.compute_max_seqlen(backend, boundaries)
+    recomputed = attention.maybe_recompute_cu_seqlens(backend, boundaries, model.hidden_size, model.tp_size)
+    return {
+        "sequence_lengths": None if lengths is None else torch.from_numpy(lengths).to(model.device, non_blocking=True),
+        "max_seqlen": torch.tensor(longest, dtype=torch.int32, device=model.device),
+        "cu_seqlens": torch.from_numpy(recomputed).to(model.device, non_blocking=True),
+    }
+
+
+def as_in_0_18(model: Any, boundaries: Boundaries, **more: Any) -> Told:
+    attention, backend = _attention(), model.attn_backend
+    return {
+        "sequence_lengths": attention.maybe_compute_seq_lens(backend, boundaries, model.device),
+        "max_seqlen": torch.tensor(attention.compute_max_seqlen(backend, boundaries), dtype=torch.int32),
+        "cu_seqlens": attention.maybe_recompute_cu_seqlens(
+            backend, boundaries, model.hidden_size, model.tp_size, model.device, **more
+        ),
+    }
+
+
+def as_in_0_21(model: Any, boundaries: Boundaries) -> Told:
+    return as_in_0_18(model, boundaries, fp8_padded_hidden_size=model.fp8_padded_hidden_size)
+
+
+def _attention() -> Any:
+    from vllm.model_executor.layers.attention.mm_encoder_attention import MMEncoderAttention
+
+    return MMEncoderAttention

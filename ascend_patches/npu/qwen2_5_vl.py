@@ -1,0 +1,109 @@
+"""What stands in place of Qwen2_5_VisionTransformer.forward: one encoder call, with frames and windows known before it.
+
+Everything that layers have in common is made before the first; layers see [tokens, width] where their attention takes
+that, and are told of whole frames or of windows, both in tensors that the host knows.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ascend_patches.npu.compiled_blocks import any_compiled
+from ascend_patches.npu.encoder_call import encoder_call
+from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_21, told
+from ascend_patches.npu.graph_capture import serves
+from ascend_patches.npu.host_lengths import announce
+from ascend_patches.npu.vision_attention import for_blocks
+from ascend_patches.npu.vision_transformers import Grids, frames_of, windows_of
+
+if TYPE_CHECKING:
+    # The release's own, which is here while the patch is applied.
+    def upstream_forward(model: Any, *args: Any, **kwargs: Any) -> torch.Tensor: ...
+
+
+def forward_0_13(self: Any, x: torch.Tensor, grid_thw: list[list[int]]) -> torch.Tensor:
+    return _forward(self, x, grid_thw, as_in_0_13)
+
+
+def forward_0_21(
+    self: Any,
+    x: torch.Tensor,
+    grid_thw: list[list[int]],
+    *,
+    encoder_metadata: dict[str, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    return _forward(self, x, grid_thw, as_in_0_13, encoder_metadata)
+
+
+def forward_0_22(
+    self: Any,
+    x: torch.Tensor,
+    grid_thw: list[list[int]] | None,
+    *,
+    encoder_metadata: dict[str, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    return _forward(self, x, grid_thw, as_in_0_21, encoder_metadata)
+
+
+def _forward(
+    model: Any,
+    x: torch.Tensor,
+    grid_thw: Any,
+    way: Way,
+    encoder_metadata: dict[str, torch.Tensor] | None = None,
+) -> torch.Tensor:
+    given = {} if encoder_metadata is None else {"encoder_metadata": encoder_metadata}
+    if not serves():
+        return upstream_forward(model, x, grid_thw, **given)
+    with encoder_call():
+        if given:
+            return upstream_forward(model, x, grid_thw, **given)
+        grids = [tuple(map(int, grid)) for grid in grid_thw]
+        if any_compiled(model.blocks):
+            announce(frames_of(grids), windows_of(model, grids))
+            return upstream_forward(model, x, grid_thw)
+        return _eagerly(model, x, grids, way)
+
+
+def _eagerly(model: Any, x: torch.Tensor, grids: Grids, way: Way) -> torch.Tensor:
+    # All copies to the device come before the layers: without pinned memory, each waits for what is queued there.
+    cos, sin, order, back = _of_windows(model, grids)
+    frames, windows = told(model, frames_of(grids), way), told(model, windows_of(model, grids), way)
+    hidden = model.patch_embed(_input(model, x))
+    tokens, unit = hidden.shape[0], model.spatial_merge_unit
+    hidden = hidden.reshape(tokens // unit, unit, -1).index_select(0, order).view(tokens, -1)
+    hidden = for_blocks(hidden, model.blocks)
+    for index, block in enumerate(model.blocks):
+        sequences = frames if index in model.fullatt_block_indexes else windows
+        hidden = block(hidden, rotary_pos_emb_cos=cos, rotary_pos_emb_sin=sin, **sequences)
+    if hidden.dtype == torch.float16:
+        hidden = _within_float16(hidden)
+    merged: torch.Tensor = model.merger(hidden)
+    return merged.index_select(0, back)
+
+
+def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
+    norm = getattr(model, "input_norm", None)
+    if norm is None:
+        return x.to(device=model.device, dtype=model.dtype)
+    normed: torch.Tensor = norm(x.to(device=model.device), model.dtype)
+    return normed
+
+
+def _of_windows(model: Any, grids: Grids) -> tuple[torch.Tensor, ...]:
+    """On the device: cos and sin of all tokens, the order of merged tokens, window by window, and the way back."""
+    cos, sin, orders, *_ = zip(*(model.get_rope_by_thw(*grid) for grid in grids), strict=True)
+    starts = accumulate((len(order) for order in orders), initial=0)
+    order = torch.cat([order + start for order, start in zip(orders, starts, strict=False)])
+    made = (torch.cat(cos), torch.cat(sin), order, order.argsort())
+    return tuple(each.to(model.device, non_blocking=True) for each in made)
+
+
+def _within_float16(hidden: torch.Tensor) -> torch.Tensor:
+    from vllm.model_executor.models.utils import cast_overflow_tensors
+
+    bounded: torch.Tensor = cast_overflow_tensors(hidden)
+    return bounded

@@ -1,0 +1,137 @@
+"""One patch that is shadowed in this process: its shadows, its counts, and what a mismatch leads to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ascend_patches.registry import Patch, Rewrite
+from ascend_patches.settings import Choice
+from ascend_patches.shadow import kept
+from ascend_patches.shadow.counts import Counts
+from ascend_patches.shadow.run import Mismatch, Shadow, in_front
+from ascend_patches.targets import Found
+
+if TYPE_CHECKING:
+    from ascend_patches.checks.tolerance import Tolerance
+
+FOLDER = "ASCEND_PATCHES_SHADOW_DIR"
+
+
+class Told(NamedTuple):
+    """What a shadowed patch may do to the process it is in."""
+
+    complain: Callable[[str], None]
+    """Say a problem, once."""
+    changed: Callable[[], None]
+    """The counts are worth a new report."""
+    quarantine: Callable[[str, str], None]
+    """Revert the patch of that name, for that reason."""
+
+
+class PatchShadow:
+    """What stands in front of the replacements of one patch."""
+
+    def __init__(self, patch: Patch, choice: Choice, told: Told) -> None:
+        self.patch = patch
+        self.share = choice.shadow
+        self.quarantine_after = choice.quarantine
+        self.counts = Counts()
+        self.told = told
+        self.folder = os.environ.get(FOLDER, "")
+        self._shadows: dict[str, Shadow] = {}
+        self._superseded: list[Shadow] = []
+        self._spoken_of: set[str] = set()
+
+    def in_front(self, rewrite: Rewrite, found: Found, value: Any) -> Any:
+        """What to install instead of a prepared value; None where its calls cannot be compared."""
+        made = in_front(self, rewrite, found, value)
+        if made is None:
+            return None
+        if rewrite.target in self._shadows:  # its module was executed again, and objects of the old one are left
+            self._superseded.append(self._shadows[rewrite.target])
+        installed, self._shadows[rewrite.target] = made
+        return installed
+
+    def covers(self, target: str) -> bool:
+        """Whether all who call what was installed at a target can be led back to the original."""
+        return target in self._shadows
+
+    def behind(self, target: str, installed: Any) -> Any:
+        """The replacement itself, of what is installed at a target."""
+        return self._shadows[target].value if target in self._shadows else installed
+
+    def retire(self) -> None:
+        """The patch is taken out: existing objects that hold what was installed get the original from now on."""
+        for shadow in (*self._superseded, *self._shadows.values()):
+            shadow.retire()
+        self._superseded.clear()
+        self._shadows.clear()
+
+    def count(self, what: str) -> None:
+        """One call more; the report is brought up to date when their number has doubled."""
+        count = self.counts.add(what)
+        if count & (count - 1) == 0:
+            self._changed()
+
+    def difference(self, original: Any, patched: Any) -> str | None:
+        """What is different beyond the patch's tolerance, in words."""
+        return self._tolerance.close(original, patched)
+
+    @cached_property
+    def _tolerance(self) -> Tolerance:
+        # Not earlier, because the patch's checks may import what they check.
+        from ascend_patches.checks.tolerance import Tolerance, tolerance_of
+
+        try:
+            return tolerance_of(self.patch)
+        except Exception as error:
+            self.told.complain(
+                f"{self.patch.name}: its checks cannot be imported, so it is compared within the usual tolerance: "
+                f"{type(error).__name__}: {error}"
+            )
+            return Tolerance()
+
+    def mismatched(self, mismatch: Mismatch) -> None:
+        """A replacement gave another answer than the original."""
+        count = self.counts.add("mismatches")
+        if mismatch.target not in self._spoken_of:
+            self._spoken_of.add(mismatch.target)
+            self.told.complain(f"{self.patch.name} differs from the original: {mismatch}")
+        if mismatch.inputs is not None:
+            self._keep(mismatch)
+        if count == self.quarantine_after:
+            self.retire()
+            times = "a call" if count == 1 else f"{count} calls, the last of them"
+            reason = f"reverted by itself after {times} that differed from the original: {mismatch}"
+            self.told.quarantine(self.patch.name, f"{reason}. It stays so until this process ends")
+        self._changed()
+
+    def as_data(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "share": self.share,
+            "quarantine": self.quarantine_after,
+            "compared": self.counts.compared,
+            "mismatches": self.counts.mismatches,
+            "original_failed": self.counts.original_failed,
+            "left_out": self.counts.left_out,
+        }
+
+    def _changed(self) -> None:
+        try:
+            self.told.changed()
+        except Exception as error:  # the call that is being answered has nothing to do with reports
+            self.told.complain(f"{self.patch.name}: its counts are not in the report: {error}")
+
+    def _keep(self, mismatch: Mismatch) -> None:
+        args, kwargs = mismatch.inputs or ((), {})
+        contents = {"patch": self.patch.name, "mismatch": str(mismatch), "args": args, "kwargs": kwargs}
+        try:
+            path = kept.write(self.folder, self.patch.name, contents)
+        except Exception as error:
+            self.told.complain(f"{self.patch.name}: the inputs of a call that differed are not kept: {error}")
+        else:
+            self.told.complain(f"{self.patch.name}: the inputs of a call that differed are in {path}")
