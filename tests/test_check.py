@@ -76,6 +76,17 @@ def test_what_cannot_be_resolved_is_said(greeting: World, argument: str, what: s
     assert "Traceback" not in result.stderr
 
 
+def test_an_unpacked_sdist_is_read(greeting: World, tmp_path: Path) -> None:
+    unpacked = tmp_path / "vllm-0.15.0"
+    (unpacked / "vllm").mkdir(parents=True)
+    (unpacked / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.15.0\n")
+    for name in ("__init__.py", "engine.py"):
+        (unpacked / "vllm" / name).write_text((greeting.folder / "vllm" / name).read_text())
+    checked = greeting.command("check", str(unpacked), "--json").json_document
+    assert checked["versions"]["vllm"] == "0.15.0"
+    assert [patch["outcome"] for patch in checked["patches"]] == ["applied"]
+
+
 def test_a_file_that_is_no_wheel_is_refused(greeting: World, tmp_path: Path) -> None:
     file = tmp_path / "vllm.whl"
     file.write_text("no archive")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support import REPOSITORY, World
+from support import REPOSITORY, World, clean_environ
 
 from ascend_patches import cli, fingerprints
 
@@ -74,6 +76,16 @@ def test_every_command_that_is_shown_exists(page: Path) -> None:
                 parser.parse_args(words[1:])
             elif words and words[0].startswith("tools/"):
                 assert (REPOSITORY / words[0]).is_file()
+
+
+@pytest.mark.parametrize("command", ["status", "list", "explain mm-encoder-attention", "doctor"])
+def test_what_only_reads_runs_as_it_is_shown_where_nothing_is_installed(command: str) -> None:
+    assert f"$ ascend-patches {command} " in README
+    environ = clean_environ([REPOSITORY])
+    line = [sys.executable, "-m", "ascend_patches", *command.split()]
+    done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])

@@ -121,23 +121,22 @@ TOKENIZER_CONFIG = {
 
 def write(folder: str | Path, *, seed: int = 0) -> Path:
     """Write the checkpoint into ``folder``, which is made if need be, and return it."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in _json_files().items():
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    _write_safetensors(folder / "model.safetensors", _shapes(), random.Random(seed))
-    return folder
-
-
-def _json_files() -> dict[str, Any]:
-    return {
+    files = {
+        **TEXT_FILES,
         "config.json": CONFIG,
-        "generation_config.json": {"eos_token_id": TOKEN_ID["<|im_end|>"], "pad_token_id": TOKEN_ID["<|endoftext|>"]},
-        "tokenizer.json": _byte_level_tokenizer(),
-        "tokenizer_config.json": TOKENIZER_CONFIG,
         "preprocessor_config.json": {**PIXELS, "image_processor_type": "Qwen2VLImageProcessorFast"},
         "video_preprocessor_config.json": {**PIXELS, "video_processor_type": "Qwen3VLVideoProcessor"},
     }
+    return write_files(Path(folder), files, _shapes(), random.Random(seed))
+
+
+def write_files(folder: Path, files: dict[str, Any], shapes: dict[str, tuple[int, ...]], rng: random.Random) -> Path:
+    """Write a checkpoint of these JSON files, with random weights of these shapes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _write_safetensors(folder / "model.safetensors", shapes, rng)
+    return folder
 
 
 def _byte_level_tokenizer() -> dict[str, Any]:
@@ -180,6 +179,14 @@ def _byte_characters() -> Iterator[str]:
             stand_in += 1
 
 
+TEXT_FILES = {
+    "generation_config.json": {"eos_token_id": TOKEN_ID["<|im_end|>"], "pad_token_id": TOKEN_ID["<|endoftext|>"]},
+    "tokenizer.json": _byte_level_tokenizer(),
+    "tokenizer_config.json": TOKENIZER_CONFIG,
+}
+"""What the checkpoints of other models have in common with this one: the tokenizer's files."""
+
+
 def _shapes() -> dict[str, tuple[int, ...]]:
     return {**_text_shapes(), **_vision_shapes(), "lm_head.weight": (TEXT["vocab_size"], TEXT["hidden_size"])}
 
@@ -210,16 +217,16 @@ def _vision_shapes() -> dict[str, tuple[int, ...]]:
     hidden, inner, out = VISION["hidden_size"], VISION["intermediate_size"], VISION["out_hidden_size"]
     merged = hidden * VISION["spatial_merge_size"] ** 2
     block = {
-        **_with_bias("norm1", hidden),
-        **_with_bias("attn.qkv", 3 * hidden, hidden),
-        **_with_bias("attn.proj", hidden, hidden),
-        **_with_bias("norm2", hidden),
-        **_with_bias("mlp.linear_fc1", inner, hidden),
-        **_with_bias("mlp.linear_fc2", hidden, inner),
+        **with_bias("norm1", hidden),
+        **with_bias("attn.qkv", 3 * hidden, hidden),
+        **with_bias("attn.proj", hidden, hidden),
+        **with_bias("norm2", hidden),
+        **with_bias("mlp.linear_fc1", inner, hidden),
+        **with_bias("mlp.linear_fc2", hidden, inner),
     }
     patch = (VISION["in_channels"], VISION["temporal_patch_size"], VISION["patch_size"], VISION["patch_size"])
     shapes = {
-        **_with_bias("patch_embed.proj", hidden, *patch),
+        **with_bias("patch_embed.proj", hidden, *patch),
         "pos_embed.weight": (VISION["num_position_embeddings"], hidden),
         **_merger("merger", norm=hidden, merged=merged, out=out),
     }
@@ -232,13 +239,13 @@ def _vision_shapes() -> dict[str, tuple[int, ...]]:
 
 def _merger(name: str, *, norm: int, merged: int, out: int) -> dict[str, tuple[int, ...]]:
     return {
-        **_with_bias(f"{name}.norm", norm),
-        **_with_bias(f"{name}.linear_fc1", merged, merged),
-        **_with_bias(f"{name}.linear_fc2", out, merged),
+        **with_bias(f"{name}.norm", norm),
+        **with_bias(f"{name}.linear_fc1", merged, merged),
+        **with_bias(f"{name}.linear_fc2", out, merged),
     }
 
 
-def _with_bias(name: str, out: int, *inputs: int) -> dict[str, tuple[int, ...]]:
+def with_bias(name: str, out: int, *inputs: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (out, *inputs), f"{name}.bias": (out,)}
 
 

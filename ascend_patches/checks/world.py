@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,7 +80,9 @@ def _define_looked_up() -> list[torch.library.Library]:
 
 
 def _one_process(state: Any) -> None:
-    rendezvous = Path(tempfile.mkdtemp(prefix="ascend-patches-checks-")) / "rendezvous"
+    folder = tempfile.mkdtemp(prefix="ascend-patches-checks-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    rendezvous = Path(folder, "rendezvous")
     state.init_distributed_environment(
         world_size=1, rank=0, local_rank=0, distributed_init_method=rendezvous.as_uri(), backend="gloo"
     )

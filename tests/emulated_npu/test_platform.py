@@ -118,11 +118,13 @@ def small_vllm(tmp_path: Path) -> Path:
         "    def is_out_of_tree(self): return self._enum == PlatformEnum.OOT\n"
     )
     (platforms / "cpu.py").write_text(
+        "import os\n"
         "from .interface import Platform, PlatformEnum\n"
         "class CpuPlatform(Platform):\n"
         "    _enum = PlatformEnum.CPU\n"
         "    @classmethod\n"
-        "    def check_and_update_config(cls, vllm_config): pass\n"
+        "    def check_and_update_config(cls, vllm_config):\n"
+        "        os.environ['VLLM_WORKER_MULTIPROC_METHOD'] = 'spawn'\n"
     )
     (executor / "custom_op.py").write_text("def forward_of(platform): return 'cpu' if platform.is_cpu() else 'oot'\n")
     return tmp_path
@@ -186,6 +188,18 @@ RAY_CONFIG = (
 def test_only_ray_workers_are_sent_the_wish(backend: str, given: Any, carried: Any, small_vllm: Path) -> None:
     code = PLATFORM + RAY_CONFIG.format(backend=backend, given=given)
     assert said(code, environment(small_vllm, ASCEND_PATCHES_EMULATED_NPU="1")) == str(carried)
+
+
+@pytest.mark.parametrize(
+    ("wish", "method"), [({}, "spawn"), ({"VLLM_WORKER_MULTIPROC_METHOD": "fork"}, "fork")], ids=["none", "fork"]
+)
+def test_a_start_method_that_the_user_chose_stays(wish: dict[str, str], method: str, small_vllm: Path) -> None:
+    code = PLATFORM + (
+        "import os; from types import SimpleNamespace as N; "
+        "P.check_and_update_config(N(parallel_config=N(distributed_executor_backend='mp'))); "
+        "print(os.environ['VLLM_WORKER_MULTIPROC_METHOD'])"
+    )
+    assert said(code, environment(small_vllm, **wish)) == method
 
 
 def test_a_vllm_without_a_cpu_platform_is_refused_with_what_to_install(tmp_path: Path) -> None:
