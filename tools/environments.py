@@ -62,7 +62,7 @@ def environment(
     digest = hashlib.sha256("\n".join([os.path.realpath(python), *requirements, *without]).encode()).hexdigest()[:10]
     folder = _home() / f"{name}-py{version}-{digest}"
     interpreter = folder / "bin" / "python"
-    with _locked(folder.with_suffix(".lock")):
+    with _locked(folder.with_name(f"{folder.name}.lock")):
         if (folder / "complete").exists() and interpreter.exists():
             return interpreter
         shutil.rmtree(folder, ignore_errors=True)

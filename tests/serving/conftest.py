@@ -11,10 +11,6 @@ from engines import Engines, Seen, Serve
 from serving_site import ROOT, Site
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: one more whole engine, for which the usual run has no time")
-
-
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
     checkpoint = tmp_path_factory.mktemp("tiny-qwen3-vl")
