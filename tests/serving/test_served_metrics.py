@@ -29,9 +29,11 @@ class Scraped:
         return {patch for process, patch, state in self.states if (process, state) == (pid, "applied")}
 
 
-def scraped(site: Site, engines: Engines, *options: str, **variables: str) -> Scraped:
-    env = engine_environment(VLLM_CACHE_ROOT=str(engines.cache), **variables)
-    with Server([site.command("vllm")], env, engines.checkpoint, *options) as server:
+@pytest.fixture(scope="module")
+def one_front_end(engines: Engines, with_plugin: Site, tmp_path_factory: pytest.TempPathFactory) -> Scraped:
+    reports = tmp_path_factory.mktemp("reports")
+    env = engine_environment(VLLM_CACHE_ROOT=str(engines.cache), ASCEND_PATCHES_REPORT_DIR=str(reports))
+    with Server([with_plugin.command("vllm")], env, engines.checkpoint) as server:
         assert server.comes_up(), server.output[-8000:]
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as response:
             families = list(text_string_to_metric_families(response.read().decode()))
@@ -41,18 +43,6 @@ def scraped(site: Site, engines: Engines, *options: str, **variables: str) -> Sc
     return Scraped(processes, {family.name for family in families}, states)
 
 
-@pytest.fixture(scope="module")
-def one_front_end(engines: Engines, with_plugin: Site, tmp_path_factory: pytest.TempPathFactory) -> Scraped:
-    reports = tmp_path_factory.mktemp("reports")
-    return scraped(with_plugin, engines, ASCEND_PATCHES_REPORT_DIR=str(reports))
-
-
-@pytest.fixture(scope="module")
-def two_front_ends(engines: Engines, with_plugin: Site) -> Scraped:
-    """vLLM puts prometheus_client into its multi-process mode for these."""
-    return scraped(with_plugin, engines, "--api-server-count", "2")
-
-
 def test_they_stand_beside_those_of_vllm(one_front_end: Scraped) -> None:
     assert {"ascend_patches_state", "vllm:num_requests_running"} <= one_front_end.families
 
@@ -60,15 +50,3 @@ def test_they_stand_beside_those_of_vllm(one_front_end: Scraped) -> None:
 @pytest.mark.parametrize("role", [FRONT_END, ENGINE_CORE])
 def test_they_tell_what_is_applied_in_each_process_that_leaves_a_report(role: str, one_front_end: Scraped) -> None:
     assert set(SERVING) <= one_front_end.applied(role)
-
-
-@pytest.mark.long
-def test_with_several_front_ends_they_tell_what_is_applied_in_the_engine(two_front_ends: Scraped) -> None:
-    assert {"ascend_patches_state", "vllm:num_requests_running"} <= two_front_ends.families
-    assert set(SERVING) <= two_front_ends.applied(ENGINE_CORE)
-
-
-@pytest.mark.long
-def test_a_process_that_has_ended_is_not_among_them(two_front_ends: Scraped) -> None:
-    # The front ends, the process that started them, and the engine: models were inspected in one that has ended.
-    assert len({pid for pid, _, _ in two_front_ends.states}) == 4

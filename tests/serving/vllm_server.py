@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -62,7 +63,17 @@ class Server:
     def comes_up(self) -> bool:
         """Wait until it serves, or has ended."""
         assert self._ready_or_ended.wait(PATIENCE), f"neither up nor ended:\n{self.output}"
-        return any(READY in line for line in self.lines)
+        return any(READY in line for line in self.lines) and self._listens()
+
+    def _listens(self) -> bool:
+        """Wait until it takes connections, which it does a moment after it has said that it is ready."""
+        while self.process.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE):
+                    return True
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        return False
 
     def ended(self) -> int:
         """Wait for its end, and see to it that nothing of it stays behind; its exit code."""
