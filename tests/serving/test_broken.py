@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from doctored import doctored
@@ -93,42 +95,48 @@ def test_each_report_says_that_the_patch_failed(failing: Seen) -> None:
     assert all(any(DOES_NOT_FIT in problem for problem in data["problems"]) for _, data in failing.reports)
 
 
+class NoRoom(NamedTuple):
+    """A directory in which no report can be left, and what the system says of it."""
+
+    folder: Path
+    command: tuple[str, ...]
+    """What to put in front of a command to which, and to whose children alone, it is so."""
+    why: str
+
+    @property
+    def complaint(self) -> str:
+        return f"no report left in {self.folder}: {self.why}"
+
+
 @pytest.fixture
-def full_disk(tmp_path: Path) -> Path:
-    """A directory that is a full disk to the processes which ``with_disk_full`` starts."""
+def no_room(tmp_path: Path) -> NoRoom:
+    """A full disk; where nobody may mount one of their own, a path on which there is a file already."""
     folder = tmp_path / "full"
     folder.mkdir()
-    tried = subprocess.run([*with_disk_full(folder), "true"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        pytest.skip(f"this machine lets nobody mount a disk of their own: {tried.stderr}")
-    return folder
-
-
-def with_disk_full(folder: Path) -> tuple[str, ...]:
-    """What to put in front of a command to which, and to whose children alone, this folder is to be a full disk."""
     fill = 'mount -t tmpfs -o size=4k tmpfs "$0" && head -c 4096 /dev/zero > "$0/fill" && exec "$@"'
-    return ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", fill, str(folder))
-
-
-NO_REPORT = "no report left in {}: No space left on device"
+    command = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", fill, str(folder))
+    if shutil.which("unshare") and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+        return NoRoom(folder, command, "No space left on device")
+    (file := tmp_path / "file").touch()
+    return NoRoom(file, (), "File exists")
 
 
 @pytest.mark.long
-def test_with_a_full_disk_for_reports_the_server_comes_up_patched_and_each_process_says_so_once(
-    engines: Engines, with_plugin: Site, full_disk: Path, unpatched: Seen, tmp_path: Path
+def test_where_no_report_can_be_left_the_server_comes_up_patched_and_each_process_says_so_once(
+    engines: Engines, with_plugin: Site, no_room: NoRoom, unpatched: Seen, tmp_path: Path
 ) -> None:
-    disk = {"ASCEND_PATCHES_REPORT_DIR": str(full_disk)}
-    seen = engines.serve(with_plugin, tmp_path, command=with_disk_full(full_disk), **disk)
+    disk = {"ASCEND_PATCHES_REPORT_DIR": str(no_room.folder)}
+    seen = engines.serve(with_plugin, tmp_path, command=no_room.command, **disk)
     assert seen.tokens == unpatched.tokens
-    assert seen.complaints == [NO_REPORT.format(full_disk)] * len(seen.processes)
+    assert seen.complaints == [no_room.complaint] * len(seen.processes)
 
 
-def test_in_strict_mode_the_last_line_is_that_the_disk_for_reports_is_full(
-    engines: Engines, with_hook: Site, full_disk: Path
+def test_in_strict_mode_the_last_line_is_that_no_report_can_be_left(
+    engines: Engines, with_hook: Site, no_room: NoRoom
 ) -> None:
-    wish = {"ASCEND_PATCHES": "strict", "ASCEND_PATCHES_REPORT_DIR": str(full_disk)}
-    code, lines = engines.refuse(with_hook, with_disk_full(full_disk), **wish)
-    assert (code, lines[-1]) == (1, f"ascend_patches: strict mode: {NO_REPORT.format(full_disk)}"), lines
+    wish = {"ASCEND_PATCHES": "strict", "ASCEND_PATCHES_REPORT_DIR": str(no_room.folder)}
+    code, lines = engines.refuse(with_hook, no_room.command, **wish)
+    assert (code, lines[-1]) == (1, f"ascend_patches: strict mode: {no_room.complaint}"), lines
 
 
 UNUSABLE: dict[str, tuple[Callable[[Path], dict[str, str]], str]] = {
