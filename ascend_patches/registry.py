@@ -321,6 +321,8 @@ class Registry:
 
     def __init__(self, patches: Iterable[Patch] = ()) -> None:
         self.patches: dict[str, Patch] = {}
+        self.origins: dict[str, str] = {}
+        """Where each patch comes from, for whoever reads a list."""
         self.problems: list[str] = []
         for patch in patches:
             self.add(patch, "given")
@@ -330,6 +332,7 @@ class Registry:
             self.problems.append(f"a second patch named {patch.name!r}, from {origin}, is left out")
         else:
             self.patches[patch.name] = patch
+            self.origins[patch.name] = origin
 
     def roots(self) -> tuple[str, ...]:
         """The top-level packages whose import has to wake the toolkit."""

@@ -28,6 +28,9 @@ COMMANDS = (
 )
 
 
+THEIRS = "greeting-module (entry point entry = greeting_module:PATCHES)"
+
+
 @pytest.fixture
 def changed(greeting: World) -> World:
     """The world of the greeting, whose upstream code has changed since it was verified."""
@@ -88,11 +91,12 @@ def test_list_shows_each_patch_with_its_default_and_what_is_in_force(greeting: W
         "summary": "a patch for a test",
         "default": True,
         "enabled": True,
+        "origin": THEIRS,
     }.items() <= row.items()
     (off,) = greeting.command("list", "--json", env={"ASCEND_PATCHES_DISABLE": "greeting"}).json_document
     assert (off["default"], off["enabled"], off["reason"]) == (True, False, "switched off by ASCEND_PATCHES_DISABLE")
     assert greeting.command("list").stdout == (
-        "patch     now  default  summary\ngreeting  on   on       a patch for a test\n"
+        f"patch     now  default  summary             from\ngreeting  on   on       a patch for a test  {THEIRS}\n"
     )
     (everything,) = greeting.command("list", "--json", env={"ASCEND_PATCHES": "off"}).json_document
     assert everything["enabled"] is False
@@ -114,6 +118,7 @@ def test_explain_tells_what_why_where_and_what_would_happen_here(world: World) -
         "why               it is slow",
         "retire it         with 0.16",
         "upstream          https://example.org/1",
+        "from              double-module (entry point entry = double_module:PATCHES)",
         "now               switched off by default (default: off)",
         "option factor     5 (default 5; an integer): how much",
         "variant only      for vllm ==0.15.0",

@@ -56,13 +56,17 @@ def list_patches(arguments: argparse.Namespace) -> int:
                 "enabled": enabled,
                 "reason": choice.reason if chosen.mode != "off" else "everything is switched off",
                 "upstream": list(patch.upstream),
+                "origin": known.origins[name],
             }
         )
     if arguments.json:
         print(json.dumps(rows, indent=2))
     elif rows:
-        shown = [[row["name"], _on(row["enabled"]), _on(row["default"]), str(row["summary"])] for row in rows]
-        print(console.table(["patch", "now", "default", "summary"], shown))
+        shown = [
+            [row["name"], _on(row["enabled"]), _on(row["default"]), str(row["summary"]), str(row["origin"])]
+            for row in rows
+        ]
+        print(console.table(["patch", "now", "default", "summary", "from"], shown))
     else:
         print("no patches are known")
     return 0
@@ -83,6 +87,7 @@ def explain(arguments: argparse.Namespace) -> int:
         "summary": patch.summary,
         "why": patch.why,
         "upstream": list(patch.upstream),
+        "origin": known.origins[patch.name],
         "retire": patch.retire,
         "default": patch.default,
         "enabled": choice.enabled and chosen.mode != "off",
@@ -126,6 +131,7 @@ def _explanation(data: dict[str, Any], patch: Patch) -> str:
         if text:
             lines.append(_paragraph(heading, text))
     lines += [_paragraph("upstream", url) for url in data["upstream"]]
+    lines.append(_paragraph("from", data["origin"]))
     lines.append(_paragraph("now", data["switched"] + f" (default: {_on(data['default'])})"))
     for name, option in data["options"].items():
         text = f"{option['value']!r} (default {option['default']!r}; {option['expected']}): {option['meaning']}"
