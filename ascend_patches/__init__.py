@@ -7,9 +7,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ascend_patches._version import __version__ as __version__
     from ascend_patches.api import apply_patches, revert_patches, status
+    from ascend_patches.declaring.gates import absent, always, installed, torch_npu_has, version_in, vllm_version_is
+    from ascend_patches.declaring.patch import Exemption, Option, Part, Patch, Rewrite, Variant
     from ascend_patches.errors import AscendPatchesError, SettingsError, StrictModeError
-    from ascend_patches.gates import absent, always, installed, torch_npu_has, version_in, vllm_version_is
-    from ascend_patches.registry import Exemption, Option, Part, Patch, Rewrite, Variant
 
 __all__ = [
     "apply_patches",
@@ -35,8 +35,8 @@ __all__ = [
 _HOMES = {
     "_version": ("__version__",),
     "api": ("apply_patches", "revert_patches", "status"),
-    "registry": ("Patch", "Variant", "Part", "Rewrite", "Exemption", "Option"),
-    "gates": ("vllm_version_is", "version_in", "installed", "absent", "torch_npu_has", "always"),
+    "declaring.patch": ("Patch", "Variant", "Part", "Rewrite", "Exemption", "Option"),
+    "declaring.gates": ("vllm_version_is", "version_in", "installed", "absent", "torch_npu_has", "always"),
     "errors": ("AscendPatchesError", "SettingsError", "StrictModeError"),
 }
 

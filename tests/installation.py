@@ -19,5 +19,5 @@ def installed_beside_what_is_here(folder: Path, *more: Path) -> Environment:
     left_out = shutil.ignore_patterns(".*", "build", "dist", "tests", "*.egg-info", "__pycache__")
     shutil.copytree(REPOSITORY, sources, ignore=left_out)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", environment.site_packages]
-    subprocess.run([*pip, sources], check=True)
+    subprocess.run([*pip, sources, sources / "emulated_npu"], check=True)
     return environment

@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ascend_patches import fingerprints, start_hook
+from ascend_patches.starting import start_hook
+from ascend_patches.upstream import fingerprints
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TIMEOUT = 60
@@ -37,7 +38,7 @@ def _core() -> Path:
 
 
 CORE = _core()
-SITECUSTOMIZE = CORE / "ascend_patches" / "sitecustomize"
+SITECUSTOMIZE = CORE / "ascend_patches" / "starting" / "sitecustomize"
 
 START = "import ascend_patches_start\n"
 """What the .pth file does, for code that is run in an interpreter without one."""
@@ -103,14 +104,14 @@ WARM = (
     "json",
     "multiprocessing.pool",
     "ascend_patches_start",
-    "ascend_patches.advice",
+    "ascend_patches.replacing.advice",
     "ascend_patches.api",
-    "ascend_patches.cli",
+    "ascend_patches.commands.command_line",
     "ascend_patches.commands.doctor",
     "ascend_patches.commands.reports",
     "ascend_patches.commands.sources",
     "ascend_patches.commands.starting",
-    "ascend_patches.finder",
+    "ascend_patches.process.finder",
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import REPOSITORY, SITECUSTOMIZE, START, Environment, World, run_python
 
-from ascend_patches import start_hook
+from ascend_patches.starting import start_hook
 
 SHOW = "from ascend_patches import status\nprint(json.dumps(status()))\n"
 STARTED = (
@@ -201,7 +201,7 @@ def test_7_a_failure_of_ours_does_not_fail_the_import(world: World) -> None:
 
 
 def test_8_finding_a_watched_module_does_not_re_enter_the_import_system() -> None:
-    tree = ast.parse((REPOSITORY / "ascend_patches" / "finder.py").read_text())
+    tree = ast.parse((REPOSITORY / "ascend_patches" / "process" / "finder.py").read_text())
     called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     assert not [name for name in called if "importlib" in name or "__import__" in name]
 
@@ -343,7 +343,7 @@ def two_targets(world: World) -> World:
 
 def test_11_an_exception_between_two_rewrites_leaves_none_of_them_and_no_flag(two_targets: World) -> None:
     result = two_targets.python(
-        "from ascend_patches import apply_patches, targets\n"
+        "from ascend_patches import apply_patches\nfrom ascend_patches.replacing import targets\n"
         "install = targets.install\n"
         "def fail_at_g(rewrite, *given):\n"
         "    if rewrite.path == 'g':\n"
@@ -366,7 +366,7 @@ def test_11_an_exception_between_two_rewrites_leaves_none_of_them_and_no_flag(tw
 
 def test_12_a_site_that_does_not_read_back_is_a_failure(greeting: World) -> None:
     result = greeting.python(
-        "from ascend_patches import targets\ntargets._set = lambda owner, name, value: None\n"
+        "from ascend_patches.replacing import targets\ntargets._set = lambda owner, name, value: None\n"
         "import vllm.engine\n" + SHOW,
         start=True,
     )

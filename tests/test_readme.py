@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from support import REPOSITORY, World, clean_environ
 
-from ascend_patches import cli, fingerprints
+from ascend_patches.commands import command_line as cli
+from ascend_patches.upstream import fingerprints
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")

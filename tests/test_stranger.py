@@ -101,7 +101,7 @@ def test_the_wheel_has_every_file_of_the_package_and_the_start_module_twice(whee
     with zipfile.ZipFile(wheel) as packed:
         names = set(packed.namelist())
         start = packed.read("ascend_patches_start.py")
-        assert packed.read("ascend_patches/sitecustomize/sitecustomize.py") == start
+        assert packed.read("ascend_patches/starting/sitecustomize/sitecustomize.py") == start
     wanted = {
         file.relative_to(sources).as_posix()
         for file in (sources / "ascend_patches").rglob("*")

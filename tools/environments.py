@@ -92,7 +92,8 @@ def engine_environment() -> Path:
 def overlay(interpreter: Path, folder: Path) -> Path:
     """The interpreter of a new environment in ``folder`` that has all that another one has, and leaves that as it is.
 
-    This repository is installed into it, with what the other environment lacks of its requirements.
+    This repository and its emulated NPU are installed into it, with what the other environment lacks of their
+    requirements.
     """
     _run([str(interpreter), "-m", "venv", "--without-pip", str(folder)], "venv over another environment")
     made = folder / "bin" / "python"
@@ -100,7 +101,7 @@ def overlay(interpreter: Path, folder: Path) -> Path:
     (Path(_packages(made)[0]) / "beneath.pth").write_text("".join(beneath), encoding="utf-8")
     pip = [str(interpreter), "-m", "pip", "--python", str(made)]
     with _copy(REPOSITORY) as copy:
-        _install(pip, [*_with_its_setuptools(interpreter), str(copy)])
+        _install(pip, [*_with_its_setuptools(interpreter), str(copy), str(copy / "emulated_npu")])
     return made
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ascend_patches import distributions
+from ascend_patches.upstream import distributions
 
 _LAYERS = {
     "MMEncoderAttention": "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention",

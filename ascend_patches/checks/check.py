@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ascend_patches.checks.tolerance import Tolerance
+from ascend_patches.declaring.gates import Gate, always, installed
+from ascend_patches.declaring.patch import Patch
 from ascend_patches.errors import DeclarationError
-from ascend_patches.gates import Gate, always, installed
-from ascend_patches.registry import Patch
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 
-from ascend_patches import distributions
 from ascend_patches.errors import AscendPatchesError
-from ascend_patches.versions import parse
+from ascend_patches.upstream import distributions
+from ascend_patches.upstream.versions import parse
 
 
 class NoDeviceError(AscendPatchesError):
@@ -31,7 +31,7 @@ def bring(*, emulated: bool) -> Device:
         raise NoDeviceError("torch is not installed in this environment; verify needs the environment that serves")
     # torch loads by itself what is installed for it: only then is there something to see.
     importlib.import_module("torch")
-    from ascend_patches import emulated_npu
+    import emulated_npu
 
     if not emulated_npu.installed() and distributions.has_module("torch_npu"):
         if emulated:
@@ -57,9 +57,9 @@ def _real() -> Device:
 
 
 def _emulated() -> Device:
-    from ascend_patches import emulated_npu
+    import emulated_npu
     from ascend_patches.checks import world
-    from ascend_patches.emulated_npu._torchvision import define_ops_of_an_unloadable_extension
+    from emulated_npu._torchvision import define_ops_of_an_unloadable_extension
 
     define_ops_of_an_unloadable_extension()
     if not emulated_npu.installed():
@@ -84,7 +84,7 @@ def required_torch_npu() -> str:
 
 def nearest_release(required: str) -> str:
     """Of the emulated releases that are not older than the required one the nearest; without one the newest."""
-    from ascend_patches.emulated_npu import _schemas
+    from emulated_npu import _schemas
 
     wanted = parse(required)
     numbers = {release: known.release for release in _schemas.RELEASES if (known := parse(release)) is not None}

@@ -11,7 +11,7 @@ from ascend_patches.checks import whole_encoders
 from ascend_patches.checks.check import NOWHERE, Call, Check
 from ascend_patches.checks.encoders import ENCODERS, Grids
 from ascend_patches.checks.tolerance import Tolerance
-from ascend_patches.gates import Gate, absent, installed
+from ascend_patches.declaring.gates import Gate, absent, installed
 
 TOLERANCE = Tolerance(float32=1e-5, bfloat16=3e-2)
 """Of what many layers have rounded, one after the other."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ascend_patches import distributions
 from ascend_patches.checks import world
+from ascend_patches.upstream import distributions
 
 Grids = list[list[int]]
 GRIDS: Grids = [[1, 4, 6], [2, 8, 4], [1, 2, 2]]

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.checks.check import Check, declared
 from ascend_patches.checks.tolerance import error_of
-from ascend_patches.registry import Patch
+from ascend_patches.declaring.patch import Patch
 
 Progress = Callable[[str], None]
 

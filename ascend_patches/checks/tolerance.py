@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ascend_patches.registry import Patch
+from ascend_patches.declaring.patch import Patch
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from ascend_patches import distributions, emulated_npu
+import emulated_npu
 from ascend_patches.checks import ascend_layers
+from ascend_patches.upstream import distributions
 
 _ATTENTION = (
     "vllm.model_executor.layers.attention.mm_encoder_attention",
@@ -41,7 +42,7 @@ def start() -> None:
         return
     if not emulated_npu.installed():
         emulated_npu.install(allow_float32=True)
-    from ascend_patches.emulated_npu._ops._state import STATE
+    from emulated_npu._ops._state import STATE
 
     # Where somebody has installed the ops already they are as strict as real ones; exact comparisons want float32.
     STATE.allow_float32 = True

@@ -6,12 +6,16 @@ import argparse
 import json
 from typing import Any
 
-from ascend_patches import console, drift, registry, releases, settings
+from ascend_patches.commands import console
+from ascend_patches.deciding import drift
+from ascend_patches.deciding.foresight import foresee
+from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring import patch as registry
+from ascend_patches.declaring.patch import Patch, Variant
 from ascend_patches.errors import AscendPatchesError
-from ascend_patches.foresight import foresee
-from ascend_patches.lock import Lock
-from ascend_patches.registry import Patch, Variant
-from ascend_patches.sources import Installation, Sources
+from ascend_patches.settings import reader as settings
+from ascend_patches.upstream import releases
+from ascend_patches.upstream.sources import Installation, Sources
 
 
 def check(arguments: argparse.Namespace) -> int:

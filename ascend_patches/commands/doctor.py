@@ -10,11 +10,16 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ascend_patches import console, distributions, registry, report, settings, start_hook
-from ascend_patches.activation import Toolkit
-from ascend_patches.environment import here
+from ascend_patches.commands import console
+from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring import patch as registry
 from ascend_patches.errors import AscendPatchesError, InstallError
-from ascend_patches.lock import Lock
+from ascend_patches.process.toolkit import Toolkit
+from ascend_patches.reporting import report
+from ascend_patches.settings import reader as settings
+from ascend_patches.starting import start_hook
+from ascend_patches.upstream import distributions
+from ascend_patches.upstream.environment import here
 
 HOW_RAY_WORKERS_GET_IT = (
     "set it for `ray start` on every node, or use a settings file; where vLLM is 0.17 or later and there is no start "

@@ -8,13 +8,16 @@ import os
 import textwrap
 from typing import Any
 
-from ascend_patches import console, measured, registry, report, settings
-from ascend_patches.activation import Toolkit
-from ascend_patches.environment import here
+from ascend_patches.commands import console, measured
+from ascend_patches.deciding.foresight import foresee
+from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring import patch as registry
+from ascend_patches.declaring.patch import Patch
 from ascend_patches.errors import AscendPatchesError, StrictModeError
-from ascend_patches.foresight import foresee
-from ascend_patches.lock import Lock
-from ascend_patches.registry import Patch
+from ascend_patches.process.toolkit import Toolkit
+from ascend_patches.reporting import report
+from ascend_patches.settings import reader as settings
+from ascend_patches.upstream.environment import here
 
 
 def status(arguments: argparse.Namespace) -> int:

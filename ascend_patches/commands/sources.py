@@ -9,13 +9,16 @@ import os
 import sys
 import textwrap
 
-from ascend_patches import fingerprints, registry, settings, template
-from ascend_patches.environment import here
+from ascend_patches.deciding.foresight import foresee
+from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring import patch as registry
+from ascend_patches.declaring.patch import Patch, Rewrite, Variant
 from ascend_patches.errors import AscendPatchesError
-from ascend_patches.foresight import foresee
-from ascend_patches.lock import Lock
-from ascend_patches.registry import Patch, Rewrite, Variant
-from ascend_patches.sources import Installation
+from ascend_patches.settings import reader as settings
+from ascend_patches.settings import template
+from ascend_patches.upstream import fingerprints
+from ascend_patches.upstream.environment import here
+from ascend_patches.upstream.sources import Installation
 
 
 def init(arguments: argparse.Namespace) -> int:

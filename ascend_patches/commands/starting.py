@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 
-from ascend_patches import registry, start_hook
+from ascend_patches.declaring import patch as registry
+from ascend_patches.starting import start_hook
 
 
 def install(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ascend_patches import console
+from ascend_patches.commands import console
 from ascend_patches.errors import AscendPatchesError
 
 _COUNTED = ("copies", "kernels", "dispatches")
@@ -70,7 +70,7 @@ def _in_a_process(arguments: argparse.Namespace) -> dict[str, Any]:
             }
             with log.open("w", encoding="utf-8") as said:
                 code = subprocess.run(
-                    [sys.executable, "-m", "ascend_patches.checks.process", json.dumps(asked)],
+                    [sys.executable, "-m", "ascend_patches.commands.verify_process", json.dumps(asked)],
                     env=_environment(arguments) | {"TMPDIR": folder},
                     stdin=subprocess.DEVNULL,
                     stdout=said,

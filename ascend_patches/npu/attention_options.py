@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ascend_patches.registry import OptionValue
+from ascend_patches.declaring.patch import OptionValue
 
 AS_UPSTREAM = "as-upstream"
 OFF = "off"

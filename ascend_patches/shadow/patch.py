@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ascend_patches.registry import Patch, Rewrite
-from ascend_patches.settings import Choice
+from ascend_patches.declaring.patch import Patch, Rewrite
+from ascend_patches.replacing.targets import Found
+from ascend_patches.settings.reader import Choice
 from ascend_patches.shadow import kept
 from ascend_patches.shadow.counts import Counts
 from ascend_patches.shadow.run import Mismatch, Shadow, in_front
-from ascend_patches.targets import Found
 
 if TYPE_CHECKING:
     from ascend_patches.checks.tolerance import Tolerance

@@ -16,13 +16,13 @@ from threading import local
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ascend_patches.fingerprints import plain_function
-from ascend_patches.registry import Rewrite
+from ascend_patches.declaring.patch import Rewrite
+from ascend_patches.replacing.targets import Found, dressed_like
 from ascend_patches.shadow import described
 from ascend_patches.shadow.apart import apart
 from ascend_patches.shadow.chosen import Chosen
 from ascend_patches.shadow.copies import ROOM, copied, size_of, stand_in
-from ascend_patches.targets import Found, dressed_like
+from ascend_patches.upstream.fingerprints import plain_function
 
 if TYPE_CHECKING:
     from ascend_patches.shadow.patch import PatchShadow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ascend_patches import emulated_npu
+import emulated_npu
 
 
 @pytest.fixture(scope="session", autouse=True)

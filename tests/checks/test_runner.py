@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ascend_patches.checks import Call, Check, Tolerance, runner
-from ascend_patches.gates import always
+from ascend_patches.declaring.gates import always
 
 RIGHT = torch.tensor([1.0, 2.0, 4.0])
 NEARLY = RIGHT * (1 + 1e-6)

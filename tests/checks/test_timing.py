@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ascend_patches.checks import process, runner
+from ascend_patches.checks import runner
+from ascend_patches.commands import verify_process as process
 
 
 @pytest.fixture

@@ -80,8 +80,10 @@ def patch_with(checks: str) -> Patch:
 
 
 def test_a_patch_has_the_widest_tolerance_of_its_checks() -> None:
-    widest = tolerance_of(patch_with("ascend_patches.checks.rotary_embedding:CHECKS"))
-    tolerances = [check.tolerance for check in declared(patch_with("ascend_patches.checks.rotary_embedding:CHECKS"))]
+    widest = tolerance_of(patch_with("ascend_patches.patches.rotary_embedding.checks:CHECKS"))
+    tolerances = [
+        check.tolerance for check in declared(patch_with("ascend_patches.patches.rotary_embedding.checks:CHECKS"))
+    ]
     assert widest.bfloat16 == max(each.bfloat16 for each in tolerances)
 
 

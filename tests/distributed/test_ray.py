@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from cluster import Cluster, kill, with_children, without_wishes
 
-from ascend_patches import report, start_hook
+from ascend_patches.reporting import report
+from ascend_patches.starting import start_hook
 
 pytestmark = pytest.mark.engine
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import fresh_process
 import pytest
 
-from ascend_patches.emulated_npu import _device
+from emulated_npu import _device
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ascend_patches.emulated_npu import Log, record
+from emulated_npu import Log, record
 
 pytestmark = pytest.mark.usefixtures("npu")
 

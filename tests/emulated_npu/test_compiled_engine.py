@@ -14,7 +14,7 @@ from test_platform import ENGINE_VARIABLES, ROOT, checkpoint, environment, plugi
 
 __all__ = ["checkpoint", "plugins"]
 ENGINE_RUN = Path(__file__).with_name("compiled_engine_run.py")
-SITECUSTOMIZE = ROOT / "ascend_patches" / "sitecustomize"
+SITECUSTOMIZE = ROOT / "ascend_patches" / "starting" / "sitecustomize"
 pytestmark = pytest.mark.engine
 
 

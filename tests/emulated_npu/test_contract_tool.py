@@ -71,7 +71,7 @@ def test_a_difference_names_the_argument_and_both_sides(ours: str, real: str, di
 def test_the_schemas_of_the_repository_are_taken_apart_as_torch_does() -> None:
     import torch
 
-    for schemas in json.loads((ROOT / "ascend_patches/emulated_npu/schemas.json").read_text()).values():
+    for schemas in json.loads((ROOT / "emulated_npu/schemas.json").read_text()).values():
         for text in schemas.values():
             printed = str(torch._C.parse_schema(text))
             assert differences(parse(text), parse(printed)) == []
@@ -341,7 +341,7 @@ def test_extracting_can_put_a_release_into_its_place_in_the_file(known: list[str
 
 
 def test_updating_keeps_the_form_of_the_file() -> None:
-    path = ROOT / "ascend_patches" / "emulated_npu" / "schemas.json"
+    path = ROOT / "emulated_npu" / "schemas.json"
     assert path.read_text() == json.dumps(json.loads(path.read_text()), indent=1) + "\n"
 
 

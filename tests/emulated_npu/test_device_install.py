@@ -18,14 +18,14 @@ def output(run_python: Run, code: str) -> str:
 
 
 def test_importing_the_package_does_not_import_torch() -> None:
-    code = "import sys, ascend_patches.emulated_npu; print('torch' in sys.modules)"
+    code = "import sys, emulated_npu; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.strip() == "False"
 
 
 def test_public_names_are_all_there(run_python: Run) -> None:
     code = """
-        from ascend_patches import emulated_npu
+        import emulated_npu
         print([name for name in emulated_npu.__all__ if not hasattr(emulated_npu, name)])
     """
     assert output(run_python, code) == "[]"
@@ -33,7 +33,7 @@ def test_public_names_are_all_there(run_python: Run) -> None:
 
 def test_unknown_public_name_is_an_attribute_error(run_python: Run) -> None:
     code = """
-        from ascend_patches import emulated_npu
+        import emulated_npu
         try:
             emulated_npu.levitate
         except AttributeError as error:
@@ -45,7 +45,7 @@ def test_unknown_public_name_is_an_attribute_error(run_python: Run) -> None:
 def test_importing_does_not_install(run_python: Run) -> None:
     code = """
         import torch
-        from ascend_patches.emulated_npu import record, installed
+        from emulated_npu import record, installed
         print(installed(), hasattr(torch, "npu"))
     """
     assert output(run_python, code) == "False False"
@@ -53,7 +53,7 @@ def test_importing_does_not_install(run_python: Run) -> None:
 
 def test_installing_makes_the_device(run_python: Run) -> None:
     code = """
-        from ascend_patches import emulated_npu
+        import emulated_npu
         emulated_npu.install()
         import torch
         print(torch.ones(2, device="npu").device, emulated_npu.installed())
@@ -63,7 +63,7 @@ def test_installing_makes_the_device(run_python: Run) -> None:
 
 def test_installing_twice_is_installing_once(run_python: Run) -> None:
     code = """
-        from ascend_patches import emulated_npu
+        import emulated_npu
         import torch
         emulated_npu.install()
         tensor, names = torch.ones(2, device="npu"), (torch.empty, torch.Stream, torch.npu)
@@ -79,7 +79,7 @@ def test_installing_needs_no_other_package_than_torch(run_python: Run) -> None:
         import torch
         for name in ("numpy", "packaging", "wrapt", "einops", "vllm", "transformers"):
             sys.modules[name] = None  # importing it fails
-        from ascend_patches import emulated_npu
+        import emulated_npu
         emulated_npu.install()
         with emulated_npu.record() as log:
             torch.ones(2, device="npu").cpu()
@@ -90,7 +90,7 @@ def test_installing_needs_no_other_package_than_torch(run_python: Run) -> None:
 
 CPU_AS_BEFORE = """
     import torch
-    from ascend_patches import emulated_npu
+    import emulated_npu
     emulated_npu.install()
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
@@ -112,7 +112,7 @@ def test_older_torch_is_refused_with_what_to_do(run_python: Run, release: str) -
     code = f"""
         import torch
         torch.__version__ = {release!r}
-        from ascend_patches import emulated_npu
+        import emulated_npu
         try:
             emulated_npu.install()
         except emulated_npu.TorchTooOldError as error:
@@ -127,7 +127,7 @@ def test_loaded_real_torch_npu_is_refused(run_python: Run) -> None:
     code = """
         import sys, types
         sys.modules["torch_npu"] = types.ModuleType("torch_npu")
-        from ascend_patches import emulated_npu
+        import emulated_npu
         try:
             emulated_npu.install()
         except emulated_npu.RealTorchNpuError as error:
@@ -141,7 +141,7 @@ def test_backend_that_came_first_is_refused(run_python: Run, name: str) -> None:
     code = f"""
         import torch
         torch.utils.rename_privateuse1_backend({name!r})
-        from ascend_patches import emulated_npu
+        import emulated_npu
         try:
             emulated_npu.install()
         except emulated_npu.BackendTakenError as error:
@@ -155,7 +155,7 @@ def test_refused_installation_leaves_torch_alone(run_python: Run) -> None:
         import torch
         torch.utils.rename_privateuse1_backend("other")
         before = torch.empty, torch.Stream, torch.Generator
-        from ascend_patches import emulated_npu
+        import emulated_npu
         try:
             emulated_npu.install()
         except emulated_npu.BackendTakenError:
@@ -167,7 +167,7 @@ def test_refused_installation_leaves_torch_alone(run_python: Run) -> None:
 def test_operator_of_another_library_falls_back_to_the_host_and_is_counted(run_python: Run) -> None:
     code = """
         import torch
-        from ascend_patches import emulated_npu
+        import emulated_npu
         emulated_npu.install()
         library = torch.library.Library("other", "DEF")
         library.define("twice(Tensor x) -> Tensor")
@@ -183,7 +183,7 @@ def test_operator_of_another_library_falls_back_to_the_host_and_is_counted(run_p
 def test_operator_without_any_kernel_is_refused(run_python: Run) -> None:
     code = """
         import torch
-        from ascend_patches import emulated_npu
+        import emulated_npu
         emulated_npu.install()
         library = torch.library.Library("other", "DEF")
         library.define("nowhere(Tensor x) -> Tensor")

@@ -7,8 +7,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedOperatorException
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ascend_patches import emulated_npu
-from ascend_patches.emulated_npu import _schemas
+import emulated_npu
+from emulated_npu import _schemas
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_fake_call_without_a_meta_kernel_is_refused(torch_npu):
 def test_mrope_has_no_meta_kernel_in_the_oldest_release(run_python):
     result = run_python("""
         import torch
-        from ascend_patches import emulated_npu
+        import emulated_npu
         emulated_npu.install(torch_npu="2.5.1")
         print(torch._C._dispatch_has_kernel_for_dispatch_key("npu::npu_mrope", "Meta"))
         print(torch._C._dispatch_has_kernel_for_dispatch_key("npu::npu_rotary_mul", "Meta"))
@@ -171,7 +171,7 @@ COMPILED = """
 import torch
 from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
-from ascend_patches import emulated_npu
+import emulated_npu
 
 emulated_npu.{install}()
 import torch_npu

@@ -4,7 +4,7 @@ import pytest
 import torch
 from float64 import assert_close, packed_attention
 
-from ascend_patches import emulated_npu
+import emulated_npu
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from float64 import assert_close, attention, latent_rope, packed_attention, rms_normed
 
-from ascend_patches import emulated_npu
+import emulated_npu
 
 HALF = [torch.float16, torch.bfloat16]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ascend_patches import emulated_npu
+import emulated_npu
 
 
 @pytest.fixture(scope="module")

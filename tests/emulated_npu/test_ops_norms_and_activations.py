@@ -4,7 +4,7 @@ import pytest
 import torch
 from float64 import assert_close, rms_normed
 
-from ascend_patches import emulated_npu
+import emulated_npu
 
 ALL = [torch.float16, torch.bfloat16, torch.float32]
 

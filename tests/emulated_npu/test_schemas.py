@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ascend_patches.emulated_npu import _schemas
+from emulated_npu import _schemas
 
 REQUIRED = ["2.5.1", "2.5.1.post1", "2.7.1", "2.9.0", "2.11.0", "2.13.0"]
 
@@ -81,8 +81,8 @@ def test_the_file_is_sorted_so_that_a_difference_is_readable():
 
 
 def test_every_schema_has_a_reference_implementation():
-    from ascend_patches.emulated_npu._ops import _registration
-    from ascend_patches.emulated_npu._ops._reference import REFERENCES
+    from emulated_npu._ops import _registration
+    from emulated_npu._ops._reference import REFERENCES
 
     assert _registration
     named = {op for release in REQUIRED for op in _schemas.schemas(release)}

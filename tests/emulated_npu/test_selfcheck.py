@@ -1,4 +1,4 @@
-"""``python -m ascend_patches.emulated_npu`` says what holds, and fails when something does not."""
+"""``python -m emulated_npu`` says what holds, and fails when something does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 COMMAND = """
     import sys
-    from ascend_patches.emulated_npu import __main__
+    from emulated_npu import __main__
     sys.exit(__main__.main())
 """
 
@@ -25,7 +25,7 @@ def report(run_python: Run) -> dict[str, object]:
 
 
 def test_the_package_is_the_command() -> None:
-    command = [sys.executable, "-m", "ascend_patches.emulated_npu", "--layers", "2"]
+    command = [sys.executable, "-m", "emulated_npu", "--layers", "2"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert "2 layers, 2 copies to the host" in result.stdout
@@ -68,7 +68,7 @@ def test_wrong_number_of_layers_is_a_wrong_call(run_python: Run) -> None:
 def test_failed_check_is_shown_and_fails_the_command(run_python: Run) -> None:
     code = """
         import sys
-        from ascend_patches.emulated_npu import __main__, _self_check
+        from emulated_npu import __main__, _self_check
         _self_check.check_refusal = lambda: _self_check.Check("mixed devices", False, "taken")
         sys.exit(__main__.main(["--layers", "1"]))
     """
@@ -82,7 +82,7 @@ def test_torch_too_old_is_said_in_one_line(run_python: Run) -> None:
     code = """
         import sys, torch
         torch.__version__ = "2.9.0"
-        from ascend_patches.emulated_npu import __main__
+        from emulated_npu import __main__
         sys.exit(__main__.main([]))
     """
     result = run_python(code)

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from ascend_patches.emulated_npu import EmulatedNpuError, Trace, TraceEvent, _streams, trace
+from emulated_npu import EmulatedNpuError, Trace, TraceEvent, _streams, trace
 
 pytestmark = pytest.mark.usefixtures("npu")
 

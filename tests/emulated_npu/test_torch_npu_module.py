@@ -25,7 +25,7 @@ from torchair.npu_fx_compiler import _unpack_meta_list
 from torchair.scope import npu_stream_switch, npu_wait_tensor
 """
 
-INSTALL = "from ascend_patches import emulated_npu; emulated_npu.install(torch_npu={!r})\nimport torch, torch_npu\n"
+INSTALL = "import emulated_npu; emulated_npu.install(torch_npu={!r})\nimport torch, torch_npu\n"
 
 
 def run(run_python: RunPython, code: str, release: str = "2.13.0") -> str:
@@ -39,7 +39,7 @@ def run(run_python: RunPython, code: str, release: str = "2.13.0") -> str:
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_release_installs_with_all_of_its_ops(run_python, release):
     code = """
-from ascend_patches.emulated_npu import _schemas
+from emulated_npu import _schemas
 for op, text in _schemas.schemas(torch_npu.__version__).items():
     space, name = op.split("::")
     base, _, overload = name.partition(".")
@@ -69,7 +69,7 @@ class TestUnknownNames:
         message = run(run_python, "torch_npu.npu_moe_init_routing", "2.9.0")
         assert "the emulated torch_npu 2.9.0 has no torch_npu.npu_moe_init_routing" in message
         assert "schemas.json" in message
-        assert "ascend_patches/emulated_npu/_ops" in message
+        assert "emulated_npu/_ops" in message
 
     def test_an_op_of_other_releases_is_said_to_be_in_those(self, run_python):
         message = run(run_python, "torch_npu.npu_attention_update", "2.5.1")
@@ -77,7 +77,7 @@ class TestUnknownNames:
 
     def test_another_unknown_name_points_to_the_module_that_builds_it(self, run_python):
         message = run(run_python, "torch_npu.profiler.supported_activities")
-        assert message.startswith("ascend_patches.emulated_npu._stand_in.UnknownNameError")
+        assert message.startswith("emulated_npu._stand_in.UnknownNameError")
         assert "no torch_npu.profiler.supported_activities. Add it to" in message
         assert "_torch_npu.py" in message
 
@@ -173,7 +173,7 @@ class TestInstalling:
 
     def test_forgetting_makes_room_for_another_release(self, run_python):
         code = """
-from ascend_patches.emulated_npu._ops._state import STATE
+from emulated_npu._ops._state import STATE
 STATE.reset()
 emulated_npu.install(torch_npu="2.13.0")
 import sys
@@ -184,7 +184,7 @@ print("rotate" in str(sys.modules["torch_npu"].npu_rotary_mul.default._schema))
     def test_an_unknown_release_is_refused_and_nothing_is_left_behind(self, run_python):
         result = run_python("""
             import sys
-            from ascend_patches import emulated_npu
+            import emulated_npu
             try:
                 emulated_npu.install(torch_npu="1.0")
             except ValueError as error:
@@ -196,14 +196,14 @@ print("rotate" in str(sys.modules["torch_npu"].npu_rotary_mul.default._schema))
         result = run_python("""
             import sys, types
             sys.modules["torch_npu"] = types.ModuleType("torch_npu")
-            from ascend_patches import emulated_npu
+            import emulated_npu
             emulated_npu.install_ops_on_cpu()
         """)
         assert "RealTorchNpuError: a torch_npu is loaded in this process already" in result.stderr
 
     def test_float32_is_taken_everywhere_when_allowed(self, run_python):
         result = run_python("""
-            from ascend_patches import emulated_npu
+            import emulated_npu
             emulated_npu.install(allow_float32=True)
             import torch, torch_npu
             q = torch.randn(3, 2, 128).npu()

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from ascend_patches import emulated_npu
+import emulated_npu
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def scope():
 
 @pytest.fixture(scope="module")
 def stream_of_tag(scope):
-    from ascend_patches.emulated_npu._torchair import stream_of_tag
+    from emulated_npu._torchair import stream_of_tag
 
     return stream_of_tag
 
@@ -120,7 +120,7 @@ import warnings
 import torch
 from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
-from ascend_patches import emulated_npu
+import emulated_npu
 
 warnings.filterwarnings("ignore", message=".*air::wait_tensor.*")
 emulated_npu.install()

@@ -118,7 +118,7 @@ def test_a_process_without_metrics_gets_none(greeting: World) -> None:
 
 
 def test_switched_off_the_toolkit_is_not_among_the_metrics(greeting: World) -> None:
-    code = "import ascend_patches.plugin as p\np.activate()\nimport vllm.engine\nprint(json.dumps(scrape()))"
+    code = "import ascend_patches.starting.plugin as p\np.activate()\nimport vllm.engine\nprint(json.dumps(scrape()))"
     assert run(greeting, SCRAPE + code, ASCEND_PATCHES="off").json == []
 
 

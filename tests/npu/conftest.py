@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.npu.attention_options import OPTIONS
 from ascend_patches.npu.encoder_call import CALLS
 

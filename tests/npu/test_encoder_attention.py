@@ -8,7 +8,7 @@ import pytest
 import torch
 from attention_layers import Layer, boundaries, exact, inputs, layer_with
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.npu import attention_kernels as kernels
 from ascend_patches.npu.attention_options import OPTIONS
 from ascend_patches.npu.encoder_attention import plan_of

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from ascend_patches import emulated_npu
-from ascend_patches.npu import glm4_1v as replacements
+import emulated_npu
 from ascend_patches.npu.host_lengths import known_lengths
+from ascend_patches.patches.vision_seq_lens import glm4_1v as replacements
 
 GRIDS = [[1, 2, 4], [2, 2, 2]]
 TOKENS, WIDTH = 16, 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 from attention_layers import boundaries
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.host_lengths import Lengths, LengthsError, hand_over, known_lengths, lengths_in, lengths_of

@@ -12,12 +12,12 @@ import pytest
 import torch
 from attention_layers import Layer, inputs
 
-from ascend_patches import emulated_npu
-from ascend_patches.npu import mm_encoder_attention as replacements
+import emulated_npu
 from ascend_patches.npu.attention_options import OPTIONS
 from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.host_lengths import known_lengths
-from ascend_patches.patches.mm_encoder_attention import PATCH
+from ascend_patches.patches.mm_encoder_attention import replacements as replacements
+from ascend_patches.patches.mm_encoder_attention.declaration import PATCH
 
 REPLACEMENTS = [
     replacements.forward_oot_of_vllm,
@@ -107,7 +107,7 @@ def test_without_boundaries_there_are_no_lengths() -> None:
 
 
 def test_the_declaration_needs_no_torch() -> None:
-    code = "import sys, ascend_patches.patches.mm_encoder_attention; print('torch' in sys.modules)"
+    code = "import sys, ascend_patches.patches.mm_encoder_attention.declaration; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

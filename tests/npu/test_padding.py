@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.padding import padded
 

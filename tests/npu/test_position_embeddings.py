@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.npu.position_embeddings import interpolated
 
 SIDE, MERGE, WIDTH = 6, 2, 8

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from ascend_patches import emulated_npu
-from ascend_patches.npu import qwen2_5_vl as replacements
+import emulated_npu
 from ascend_patches.npu.encoder_call import current_call
 from ascend_patches.npu.host_lengths import known_lengths
+from ascend_patches.patches.vision_seq_lens import qwen2_5_vl as replacements
 
 GRIDS = [[1, 2, 4], [2, 2, 2]]
 TOKENS, UNIT, WIDTH = 16, 4, 3

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rotary_layers import Layer, turned
 
-from ascend_patches import emulated_npu
-from ascend_patches.npu import rotary_embedding, rotary_mul
+import emulated_npu
+from ascend_patches.npu import rotary_mul
 from ascend_patches.npu.encoder_call import encoder_call
+from ascend_patches.patches.rotary_embedding import replacements as rotary_embedding
 
 Forward = Callable[..., torch.Tensor]
 EVERY: dict[str, Forward] = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.npu import vision_attention
 from ascend_patches.npu.encoder_attention import Release, forward
 from ascend_patches.npu.encoder_call import encoder_call

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.npu import vision_transformers as advice
 from ascend_patches.npu.encoder_call import current_call
 from ascend_patches.npu.host_lengths import known_lengths

@@ -14,7 +14,7 @@ from serving_site import Site, engine_environment
 from vllm_processes import ENDED, roles
 from vllm_server import PATIENCE, Server, kill_group
 
-from ascend_patches import report
+from ascend_patches.reporting import report
 
 HERE = Path(__file__).parent
 

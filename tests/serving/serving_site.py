@@ -54,11 +54,15 @@ class Site:
     def _install_toolkit(self, plugin: bool) -> None:
         declared = configparser.ConfigParser()
         declared.read(ROOT / "setup.cfg")
-        groups = [_PLATFORM, _COMMANDS, *([_PLUGIN] if plugin else [])]
+        platform = configparser.ConfigParser()
+        platform.read(ROOT / "emulated_npu" / "setup.cfg")
+        groups = [_COMMANDS, *([_PLUGIN] if plugin else [])]
         of_group = declared["options.entry_points"]
         self.add_distribution(
             "ascend-patches", __version__, "\n".join(f"[{group}]{of_group[group]}" for group in groups)
         )
+        platform_of = platform["options.entry_points"][_PLATFORM]
+        self.add_distribution("emulated-npu", __version__, f"[{_PLATFORM}]{platform_of}")
         self._write_command("ascend-patches", of_group[_COMMANDS].partition("=")[2].strip())
 
     def _install_vllm_command(self) -> None:

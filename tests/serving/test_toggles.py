@@ -15,7 +15,7 @@ def test_switched_off_the_toolkit_is_not_even_imported(
     engines: Engines, with_hook: Site, unpatched: Seen, tmp_path: Path
 ) -> None:
     seen = engines.script(with_hook, tmp_path, ASCEND_PATCHES="off")
-    assert (seen.reports, seen.complaints, "ascend_patches.activation" in seen.modules) == ([], [], False)
+    assert (seen.reports, seen.complaints, "ascend_patches.process.toolkit" in seen.modules) == ([], [], False)
     assert seen.tokens == unpatched.tokens
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from vision_bench import report, stand_ins
 
-from ascend_patches import emulated_npu, measured
+import emulated_npu
+from ascend_patches.commands import measured
 from ascend_patches.patches import PATCHES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ class TestThePage:
 class TestWhatThePackageCarries:
     def test_is_what_the_page_was_made_of(self) -> None:
         found = json.loads(DOCS.with_suffix(".json").read_text(encoding="utf-8"))
-        packaged = json.loads((ROOT / "ascend_patches" / "measured.json").read_text(encoding="utf-8"))
+        packaged = json.loads((ROOT / "ascend_patches" / "commands" / "measured.json").read_text(encoding="utf-8"))
         assert packaged == report.carried(found), "run tools/bench_vision --write"
         assert DOCS.with_suffix(".md").read_text(encoding="utf-8").startswith(report.page(found))
         assert DOCS.with_suffix(".svg").read_text(encoding="utf-8") == report.plot(found)

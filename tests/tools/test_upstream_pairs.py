@@ -11,7 +11,7 @@ from releases import dependencies, shims
 from releases.errors import UnknownPairError
 from releases.pairs import PAIRS, Pair, find
 
-SCHEMAS = Path(__file__).parents[2] / "ascend_patches" / "emulated_npu" / "schemas.json"
+SCHEMAS = Path(__file__).parents[2] / "emulated_npu" / "schemas.json"
 ALONE = [pair for pair in PAIRS if not pair.ascend]
 WITH_ASCEND = [pair for pair in PAIRS if pair.ascend]
 

@@ -12,7 +12,7 @@ import torch
 import torch_npu
 
 from ascend_patches import apply_patches, revert_patches
-from ascend_patches.checks import mla_impl as mla
+from ascend_patches.patches.mla_kv_overlap import mla_impl as mla
 
 Action = Callable[[], object]
 

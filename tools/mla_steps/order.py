@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ascend_patches.emulated_npu import _streams
-from ascend_patches.emulated_npu._trace import TensorId, Trace, TraceEvent
+from emulated_npu import _streams
+from emulated_npu._trace import TensorId, Trace, TraceEvent
 
 # (operation, an input) -> what comes out. Views have the name of what they are views of.
 _RESULTS = {

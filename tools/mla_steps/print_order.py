@@ -6,8 +6,9 @@ from itertools import zip_longest
 from typing import Any
 
 from ascend_patches import apply_patches
-from ascend_patches.checks import mla_impl, mla_layer
-from ascend_patches.gates import version_in
+from ascend_patches.declaring.gates import version_in
+from ascend_patches.patches.mla_kv_overlap import mla_impl
+from ascend_patches.patches.mla_multistream import mla_layer
 from tools.mla_steps import recorded
 
 NAMES = ("mla-multistream", "mla-kv-overlap")

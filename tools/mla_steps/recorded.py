@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from ascend_patches import emulated_npu
-from ascend_patches.checks import mla_impl, mla_layer
+import emulated_npu
+from ascend_patches.patches.mla_kv_overlap import mla_impl
+from ascend_patches.patches.mla_multistream import mla_layer
 from tools.mla_steps import order
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ascend_patches.environment import Environment
-from ascend_patches.foresight import foresee
-from ascend_patches.lock import Lock
+from ascend_patches.deciding.foresight import foresee
+from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring.patch import Patch
 from ascend_patches.patches import PATCHES
-from ascend_patches.registry import Patch
-from ascend_patches.settings import Settings
-from ascend_patches.sources import Roots
+from ascend_patches.settings.reader import Settings
+from ascend_patches.upstream.environment import Environment
+from ascend_patches.upstream.sources import Roots
 
 from .pairs import PAIRS, Pair
 from .store import Store

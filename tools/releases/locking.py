@@ -1,4 +1,4 @@
-"""Keep ascend_patches/lock.json: which code each variant of each patch was verified against, by release.
+"""Keep ascend_patches/deciding/lock.json: which code each variant of each patch was verified against, by release.
 
     tools/lock                  compare every supported release with the lock; exit code 1 where they differ
     tools/lock --write          enter releases whose code is known already, and drop what no release has any more
@@ -19,11 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ascend_patches import drift
-from ascend_patches.lock import SCHEMA, Entry, Lock, PatchLock
+from ascend_patches.deciding import drift
+from ascend_patches.deciding.lock import SCHEMA, Entry, Lock, PatchLock
+from ascend_patches.declaring.patch import Patch
 from ascend_patches.patches import PATCHES
-from ascend_patches.registry import Patch
-from ascend_patches.sources import Roots, Sources
+from ascend_patches.upstream.sources import Roots, Sources
 
 from . import errors
 from .compatibility import environment, release, sources
@@ -32,7 +32,7 @@ from .runner import interpreter
 from .store import Store, default_root
 
 TOOLS = Path(__file__).resolve().parent.parent
-LOCK_FILE = TOOLS.parent / "ascend_patches" / "lock.json"
+LOCK_FILE = TOOLS.parent / "ascend_patches" / "deciding" / "lock.json"
 NATIVE = "(native)"
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 import ascend_patches
-from ascend_patches import emulated_npu
+import emulated_npu
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
-from ascend_patches.emulated_npu import _accounting
+from emulated_npu import _accounting
 
 TYPES = (torch.float32, torch.bfloat16)
 

@@ -18,7 +18,7 @@ def start() -> None:
 
 
 def _install(torch: ModuleType) -> None:
-    from ascend_patches import emulated_npu
+    import emulated_npu
 
     # What a real NPU refuses in float32 is wanted for comparing two runs bitwise.
     allow_float32 = bool(os.environ.get("ASCEND_PATCHES_RELEASE_FLOAT32"))

@@ -1,0 +1,1 @@
+"""Which variant of a patch fits the code that is there, if any."""

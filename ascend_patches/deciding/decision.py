@@ -1,0 +1,205 @@
+"""Which variant of a patch fits, if any: the version proposes, the fingerprints decide.
+
+This is the whole rule, in one function without side effects. Activation asks it about live code, ``explain`` and
+``status`` about code on disk that nobody has imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Literal, NamedTuple
+
+from ascend_patches.deciding.lock import Entry, Lock
+from ascend_patches.declaring.patch import Part, Patch, Variant
+from ascend_patches.upstream.environment import Environment
+
+Kind = Literal["", "native", "not needed", "unsupported", "changed", "lying version", "unverified"]
+"""What kind of outcome it is; "unsupported" and "changed" leave a patch that is on without effect."""
+
+
+class Finding(NamedTuple):
+    """What is known of a target's code."""
+
+    kind: Literal["code", "pending", "absent", "no source"]
+    text: str = ""
+    """Its fingerprint where there is code, else what is the matter."""
+
+
+Look = Callable[[str], Finding]
+"""Finds out about a target."""
+
+Locatable = Callable[[str], bool]
+"""Tells whether a module is there to be imported."""
+
+
+class Decision(NamedTuple):
+    """The outcome for one patch."""
+
+    verdict: Literal["apply", "wait", "skip", "fail"]
+    variant: Variant | None
+    reason: str
+    kind: Kind = ""
+    pending: tuple[str, ...] = ()
+    """What the variant has to know and what is not imported yet."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the variant that are to be applied: all that they need is imported."""
+        if self.verdict != "apply" or self.variant is None:
+            return ()
+        return self.variant.parts_without(self.pending)
+
+    @property
+    def ineffective(self) -> bool:
+        """Whether a patch that is on has no effect, without anybody having said that this is how it should be."""
+        return self.verdict == "fail" or self.kind in ("unsupported", "changed")
+
+
+class _Fit(NamedTuple):
+    """How a variant's targets compare with what is known."""
+
+    pending: tuple[str, ...]
+    problems: tuple[str, ...]
+    live: dict[str, str]
+    seen_in: tuple[str, ...] | None
+
+    @property
+    def nothing_known(self) -> bool:
+        return not self.live and not self.problems
+
+    @property
+    def fits_so_far(self) -> bool:
+        return not self.problems and self.seen_in is not None
+
+    @property
+    def exact(self) -> bool:
+        return self.fits_so_far and not self.pending
+
+    def shows(self, variant: Variant) -> bool:
+        """Whether the code of one of its parts at least is all there, and nothing speaks against the others."""
+        return self.fits_so_far and bool(variant.parts_without(self.pending))
+
+    def may_turn_out(self, patch: Patch) -> bool:
+        """Whether an import of a module that the patch watches may show that this is the code."""
+        watched = all(target.partition(":")[0] in patch.watched for target in self.pending)
+        return bool(self.pending) and watched and (self.fits_so_far or self.nothing_known)
+
+
+def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: str, locatable: Locatable) -> Decision:
+    """Choose a variant of a patch, or say why there is none to choose (yet)."""
+    locatable = cache(locatable)
+    exemption = patch.exemption(where)
+    exempt: Kind = "native" if exemption is not None and exemption.native else "not needed"
+    candidates = [variant for variant in patch.variants if variant.gate.could_hold(where)]
+    if not candidates and exemption is not None:
+        return Decision("skip", None, exemption.why, exempt)
+    if not candidates:
+        reasons = (f"{variant.name}: {variant.gate.judge(where).why}" for variant in patch.variants)
+        return Decision("skip", None, "not for this environment: " + "; ".join(reasons), "not needed")
+    proposed = patch.proposed(where)
+    if len(proposed) > 1:
+        names = " and ".join(variant.name for variant in proposed)
+        return Decision("fail", None, f"its declaration is ambiguous here: variants {names} both fit")
+    first = proposed[0] if proposed else None
+    if first is not None:
+        fit = _compare(patch, first, look, lock, locatable)
+        if fit.fits_so_far:
+            return _as_far_as_imported(first, _verified(first, where, fit), "", fit)
+        if fit.nothing_known:
+            reason = f"variant {first.name} fits: {first.gate.judge(where).why}"
+            return Decision("wait", first, reason, pending=fit.pending)
+
+    others = [variant for variant in candidates if variant is not first]
+    fits = {variant.name: _compare(patch, variant, look, lock, locatable) for variant in others}
+    known_by = [variant for variant in others if fits[variant.name].shows(variant)]
+    if len(known_by) == 1:
+        found = known_by[0]
+        proposal = (first if first is not None else found).gate.judge(where)
+        known = f"its code is that of {_releases(fits[found.name])}"
+        if found.gate.needs_torch_npu(where):
+            return Decision("wait", None, f"variant {found.name} knows the code, but {found.gate.judge(where).why}")
+        if proposal.holds is None:
+            return _as_far_as_imported(found, f"{known}; {proposal.why}", "", fits[found.name])
+        reason = f"{known}, although {proposal.why}: the version string is not to be trusted"
+        return _as_far_as_imported(found, reason, "lying version", fits[found.name])
+
+    natives = [_compare_native(entry, look, locatable) for entry in lock.native(patch.name)]
+    for native in natives:
+        if native.exact:
+            return Decision("skip", None, f"native: this code has it already, as {_releases(native)} had", "native")
+
+    if first is not None:
+        why = f"variant {first.name} is for these versions, but not for this code"
+    elif exemption is not None:
+        why = exemption.why
+    else:
+        unmet = "; ".join(dict.fromkeys(variant.gate.judge(where).why for variant in candidates))
+        why = f"no variant is for these versions ({unmet})"
+    if any(one.may_turn_out(patch) for one in (*fits.values(), *natives)):
+        return Decision("wait", None, f"{why}; the code that is still to be imported decides")
+    if first is None and exemption is not None:
+        return Decision("skip", None, why, exempt)
+    if first is None:
+        return Decision("skip", None, f"{why}, and none knows the code", "unsupported")
+
+    if fit.problems:
+        return Decision("skip", first, f"upstream changed: {'; '.join(fit.problems)}", "changed")
+    if unknown == "apply":
+        reason = f"not verified: {_unverified(patch, fit)}, but the settings say so"
+        return _as_far_as_imported(first, reason, "unverified", fit)
+    return Decision("skip", first, f"upstream changed: {_unverified(patch, fit)}", "changed")
+
+
+def _as_far_as_imported(variant: Variant, reason: str, kind: Kind, fit: _Fit) -> Decision:
+    """Apply the parts of which all is there; where there are none, wait for one."""
+    if variant.parts_without(fit.pending):
+        return Decision("apply", variant, reason, kind, fit.pending)
+    modules = ", ".join(dict.fromkeys(target.partition(":")[0] for target in fit.pending))
+    return Decision("wait", variant, f"waiting for the import of {modules}; {reason}", kind, fit.pending)
+
+
+def _compare(patch: Patch, variant: Variant, look: Look, lock: Lock, locatable: Locatable) -> _Fit:
+    fit = _found(variant.examined, look, locatable)
+    entry = lock.verified(patch.name, variant, fit.live) if fit.live else None
+    return fit._replace(seen_in=entry.seen_in if entry is not None else None)
+
+
+def _compare_native(entry: Entry, look: Look, locatable: Locatable) -> _Fit:
+    fit = _found(entry.fingerprints, look, locatable)
+    same = all(entry.fingerprints[target] == fingerprint for target, fingerprint in fit.live.items())
+    return fit._replace(seen_in=entry.seen_in if fit.live and same else None)
+
+
+def _found(targets: Iterable[str], look: Look, locatable: Locatable) -> _Fit:
+    pending: list[str] = []
+    problems: list[str] = []
+    live: dict[str, str] = {}
+    for target in targets:
+        kind, text = look(target)
+        module = target.partition(":")[0]
+        if kind == "code":
+            live[target] = text
+        elif kind == "no source":
+            live[target] = f"({text})"
+        elif kind == "absent":
+            problems.append(text)
+        elif locatable(module):
+            pending.append(target)
+        else:
+            problems.append(f"there is no module {module}")
+    return _Fit(tuple(pending), tuple(dict.fromkeys(problems)), live, None)
+
+
+def _verified(variant: Variant, where: Environment, fit: _Fit) -> str:
+    return f"variant {variant.name} fits: {variant.gate.judge(where).why}; its code is that of {_releases(fit)}"
+
+
+def _releases(fit: _Fit) -> str:
+    names = list(fit.seen_in or ("the patch's own declaration",))
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[-1]} and {len(names) - 2} other releases"
+
+
+def _unverified(patch: Patch, fit: _Fit) -> str:
+    code = ", ".join(f"{target} {fingerprint}" for target, fingerprint in fit.live.items())
+    return f"never verified against this code ({code}); see: ascend-patches diff {patch.name}"

@@ -1,0 +1,1 @@
+"""The patch compile-cache: its declaration, its replacements, its checks."""

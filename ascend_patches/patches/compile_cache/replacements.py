@@ -1,0 +1,42 @@
+"""Puts the identity of the active patches where vLLM makes the keys under which it keeps compiled graphs.
+
+A graph holds what the replaced functions did when it was traced. vLLM's keys know its own version, the configuration
+and upstream's files, and none of these changes when a patch is switched on or off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # The release's own, which are here while the patch is applied.
+    def upstream_factors(vllm_config: Any) -> list[str]: ...
+    def upstream_compute_hash(manager: Any, vllm_config: Any) -> str: ...
+
+
+NAME = "compile-cache"
+"""The patch that this belongs to, which changes no graph itself."""
+
+
+def hash_factors(vllm_config: Any) -> list[str]:
+    """What a key is made of before anything is traced."""
+    return [*upstream_factors(vllm_config), identity()]
+
+
+def compute_hash(self: Any, vllm_config: Any) -> str:
+    """The compiler's part of a key that is made after tracing."""
+    return f"{upstream_compute_hash(self, vllm_config)} {identity()}"
+
+
+def identity() -> str:
+    """What is in place now, and what would still be put in place while a model is traced."""
+    # Here, because activation imports declarations, and these name this module.
+    from ascend_patches.process.toolkit import toolkit
+
+    with toolkit.lock:
+        waiting = [
+            (name, status.proposed.name if status.proposed is not None else "", sorted(status.choice.options.items()))
+            for name, status in sorted(toolkit.patches.items())
+            if status.state == "waiting" and name != NAME
+        ]
+        return f"ascend_patches {toolkit.identity(without=(NAME,))} {waiting}"

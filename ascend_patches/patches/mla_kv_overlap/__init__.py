@@ -1,0 +1,1 @@
+"""The patch mla-kv-overlap: its declaration, its replacements, its checks."""

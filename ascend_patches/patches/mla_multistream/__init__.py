@@ -1,0 +1,1 @@
+"""The patch mla-multistream: its declaration, its replacements, its checks."""

@@ -1,0 +1,1 @@
+"""The patch mm-encoder-attention: its declaration, its replacements, its checks."""

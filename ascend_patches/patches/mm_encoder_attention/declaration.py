@@ -1,0 +1,136 @@
+"""Attention of multimodal encoders: lengths from the host, and everything that a layer can decide once decided once.
+
+The class for 310P devices in vllm_ascend._310p stays as it is: no torch_npu release has the approximate op that it
+prefers, so nothing can be verified against it.
+"""
+
+from __future__ import annotations
+
+from ascend_patches.declaring.gates import absent, version_in
+from ascend_patches.declaring.patch import Exemption, Option, Patch, Rewrite, Variant
+from ascend_patches.npu.attention_options import OPTIONS
+
+_HERE = "ascend_patches.patches.mm_encoder_attention.replacements"
+_VLLM_0_13 = "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention"
+_VLLM = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention"
+_ASCEND = "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention"
+
+
+def _forward(owner: str, replace: str) -> Rewrite:
+    return Rewrite(
+        f"{owner}.forward_oot", replace=f"{_HERE}:{replace}", original_as="upstream_forward_oot", rank_local=True
+    )
+
+
+_ALONE = absent("vllm-ascend")
+_FUSED_INFER = tuple(
+    f"{_ASCEND}.{helper}"
+    for helper in ("_forward_eager_fia", "_run_vit_fia", "_maybe_pad_qkv", "_restore_batch_layout")
+)
+
+PATCH = Patch(
+    name="mm-encoder-attention",
+    summary="encoder attention that does not wait for the device, nor decide in every layer what is decided already",
+    checks="ascend_patches.patches.mm_encoder_attention.checks:CHECKS",
+    why=(
+        "the attention ops want sequence lengths on the host; releases copy them from the device in every layer, pad "
+        "queries, keys and values in new memory, and recompute a scale that the layer was given"
+    ),
+    upstream=(
+        "https://github.com/vllm-project/vllm-ascend/pull/6448",
+        "https://github.com/vllm-project/vllm-ascend/pull/7104",
+    ),
+    retire="once the oldest vllm-ascend in use takes host sequence lengths for every encoder and keeps them for a call",
+    options={
+        "padding": Option(
+            "as-upstream",
+            "heads are padded with zeros to this size; as-upstream: from 64 < size < 128 to 128",
+            choices=("as-upstream", "off"),
+            or_any=int,
+        ),
+        "kernel": Option(
+            "as-upstream",
+            "the attention op; as-upstream: the one that the release calls",
+            choices=(
+                "as-upstream",
+                "_npu_flash_attention_unpad",
+                "npu_fusion_attention",
+                "npu_fused_infer_attention_score",
+            ),
+        ),
+    },
+    configure=OPTIONS.choose,
+    exemptions=(
+        Exemption(
+            version_in("vllm", "<0.13"), "this layer is there from vLLM 0.13 on; before, every model has its own"
+        ),
+    ),
+    variants=(
+        Variant(
+            "vllm-0.13",
+            gate=version_in("vllm", ">=0.13,<0.14") & _ALONE,
+            rewrites=(_forward(_VLLM_0_13, "forward_oot_of_vllm_0_13"),),
+            relies_on=(f"{_VLLM_0_13}.__init__", f"{_VLLM_0_13}._forward_sdpa"),
+        ),
+        Variant(
+            "vllm-0.14",
+            gate=version_in("vllm", ">=0.14") & _ALONE,
+            rewrites=(_forward(_VLLM, "forward_oot_of_vllm"),),
+            relies_on=(f"{_VLLM}.__init__", f"{_VLLM}._forward_sdpa"),
+        ),
+        Variant(
+            "vllm-ascend-0.13",
+            gate=version_in("vllm-ascend", ">=0.13,<0.15"),
+            rewrites=(_forward(_ASCEND, "forward_oot_0_13"),),
+        ),
+        Variant(
+            "vllm-ascend-0.15",
+            gate=version_in("vllm-ascend", ">=0.15,<0.16"),
+            rewrites=(
+                _forward(_ASCEND, "forward_oot_0_15"),
+                Rewrite(f"{_ASCEND}.__init__", replace=f"{_HERE}:init_0_15", original_as="upstream_init"),
+            ),
+        ),
+        Variant(
+            "vllm-ascend-0.16",
+            gate=version_in("vllm-ascend", ">=0.16,<0.18"),
+            rewrites=(_forward(_ASCEND, "forward_oot_0_15"),),
+            relies_on=(f"{_ASCEND}.__init__",),
+        ),
+        Variant(
+            "vllm-ascend-0.18",
+            gate=version_in("vllm-ascend", ">=0.18,<0.19"),
+            rewrites=(_forward(_ASCEND, "forward_oot_0_18"),),
+            relies_on=(f"{_ASCEND}.__init__",),
+        ),
+        Variant(
+            "vllm-ascend-0.19",
+            gate=version_in("vllm-ascend", ">=0.19,<0.22"),
+            rewrites=(_forward(_ASCEND, "forward_oot_0_19"),),
+            relies_on=(
+                f"{_ASCEND}.__init__",
+                "vllm_ascend.device.device_op:BaseDeviceAdaptor.npu_flash_attention",
+                "vllm_ascend.device.device_op:A5DeviceAdaptor.npu_flash_attention",
+            ),
+        ),
+        Variant(
+            "vllm-ascend-0.22",
+            gate=version_in("vllm-ascend", ">=0.22,<0.23"),
+            rewrites=(_forward(_ASCEND, "forward_oot_0_22"),),
+            relies_on=(f"{_ASCEND}.__init__", *_FUSED_INFER),
+        ),
+        Variant(
+            "vllm-ascend-0.23",
+            gate=version_in("vllm-ascend", ">=0.23"),
+            rewrites=(
+                _forward(_ASCEND, "forward_oot_0_22"),
+                Rewrite(f"{_ASCEND}.maybe_compute_seq_lens", replace=f"{_HERE}:maybe_compute_seq_lens", compared=False),
+            ),
+            relies_on=(
+                f"{_ASCEND}.__init__",
+                *_FUSED_INFER,
+                "vllm_ascend.worker.encoder_acl_graph:maybe_compute_actual_seq_lengths",
+            ),
+        ),
+    ),
+)

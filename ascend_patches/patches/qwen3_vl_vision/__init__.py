@@ -1,0 +1,1 @@
+"""The patch qwen3-vl-vision: its declaration, its replacements, its checks."""

@@ -1,0 +1,1 @@
+"""The patch rotary-embedding: its declaration, its replacements, its checks."""

@@ -1,0 +1,79 @@
+"""rotary-embedding: query and key of an encoder turned in one npu_rotary_mul, with tables that layers share."""
+
+from __future__ import annotations
+
+from ascend_patches.declaring.gates import absent, version_in
+from ascend_patches.declaring.patch import Exemption, Patch, Rewrite, Variant
+
+_VLLM = "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb"
+_ASCEND = "vllm_ascend.ops.rotary_embedding:AscendApplyRotaryEmb"
+_PROFILE = "vllm_ascend.device.hardware_profile"
+
+_MADE_AND_COMPUTED = (f"{_VLLM}.__init__", f"{_VLLM}.forward_static")
+_PROCESSED = (*_MADE_AND_COMPUTED, f"{_VLLM}._pre_process", f"{_VLLM}._post_process")
+_ALONE = absent("vllm-ascend")
+
+
+def _forward(owner: str, replace: str) -> tuple[Rewrite, ...]:
+    return (
+        Rewrite(
+            f"{owner}.forward_oot",
+            replace=f"ascend_patches.patches.rotary_embedding.replacements:{replace}",
+            rank_local=True,
+        ),
+    )
+
+
+PATCH = Patch(
+    name="rotary-embedding",
+    summary="query and key turned in one npu_rotary_mul, with cos and sin prepared once per encoder call",
+    checks="ascend_patches.patches.rotary_embedding.checks:CHECKS",
+    why=(
+        "vLLM alone turns them with a dozen small operations in every layer, and vllm-ascend doubles and reshapes cos "
+        "and sin in every layer. Before 0.30 it takes interleaved pairs for halves; before 0.24 it fails where cos and "
+        "sin do not cover the head, and 0.13 where query and key come one after the other"
+    ),
+    upstream=("https://github.com/vllm-project/vllm-ascend/pull/5799",),
+    retire="once the oldest vllm-ascend in use is right for interleaved and partial heads and keeps its cos and sin",
+    variants=(
+        Variant(
+            "vllm-0.13",
+            gate=version_in("vllm", ">=0.13,<0.14") & _ALONE,
+            rewrites=_forward(_VLLM, "forward_oot_of_vllm_0_13"),
+            relies_on=_MADE_AND_COMPUTED,
+        ),
+        Variant(
+            "vllm-0.14",
+            gate=version_in("vllm", ">=0.14") & _ALONE,
+            rewrites=_forward(_VLLM, "forward_oot_of_vllm"),
+            relies_on=_PROCESSED,
+        ),
+        Variant(
+            "vllm-ascend-0.13",
+            gate=version_in("vllm-ascend", ">=0.13,<0.14"),
+            rewrites=_forward(_ASCEND, "forward_oot_0_13"),
+            relies_on=(f"{_ASCEND}.__init__", *_MADE_AND_COMPUTED),
+        ),
+        Variant(
+            "vllm-ascend-0.14",
+            gate=version_in("vllm-ascend", ">=0.14,<0.30"),
+            rewrites=_forward(_ASCEND, "forward_oot"),
+            relies_on=(f"{_ASCEND}.__init__", *_PROCESSED),
+        ),
+        Variant(
+            "vllm-ascend-0.30",
+            gate=version_in("vllm-ascend", ">=0.30"),
+            rewrites=_forward(_ASCEND, "forward_oot_0_30"),
+            relies_on=(
+                f"{_ASCEND}.__init__",
+                *_PROCESSED,
+                f"{_PROFILE}:get_current_hardware_profile",
+                f"{_PROFILE}:HardwareProfile.supports",
+            ),
+        ),
+    ),
+    exemptions=(
+        Exemption(version_in("vllm-ascend", "<0.13"), "before 0.13 no release has ApplyRotaryEmb to improve"),
+        Exemption(version_in("vllm", "<0.13") & _ALONE, "before 0.13 no release has ApplyRotaryEmb to improve"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The patch vision-seq-lens: its declaration, its replacements, its checks."""

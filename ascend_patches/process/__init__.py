@@ -1,0 +1,1 @@
+"""The patches of one process: the import hook, and what became of each patch."""

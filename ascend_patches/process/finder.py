@@ -1,0 +1,161 @@
+"""The import finder: tells when watched modules execute. It is loaded early and imports nothing but sys and os."""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+
+class Loader:
+    """Stands in for a watched module's loader until the module executes, then puts the real one back.
+
+    By the time the module's own code runs, nothing of this object is left on the module or its spec.
+    """
+
+    __slots__ = ("_finder", "_loader")
+
+    def __init__(self, finder: "Finder", loader: "Any") -> None:
+        self._finder = finder
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> "Any":
+        return getattr(self._loader, name)
+
+    def __setattr__(self, name: str, value: "Any") -> None:
+        # Tracers put hooks of theirs on the loader that they find.
+        if name in Loader.__slots__:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._loader, name, value)
+
+    def __reduce_ex__(self, protocol: "Any") -> "Any":
+        return _the_real_one, (self._loader,)
+
+    def create_module(self, spec: "Any") -> "Any":
+        create = getattr(self._loader, "create_module", None)
+        return create(spec) if create is not None else None
+
+    def exec_module(self, module: "Any") -> None:
+        loader = self._loader
+        spec = module.__spec__
+        spec.loader = module.__loader__ = loader
+        before = self._finder.before.get(spec.name)
+        if before is not None:
+            before()
+        already_there = frozenset(sys.modules) - {spec.name}
+        loader.exec_module(module)
+        after = self._finder.after.get(spec.name)
+        if after is not None:
+            # A module may have put another object in its own place while it executed.
+            after(spec.name, sys.modules.get(spec.name, module), already_there)
+
+
+def _the_real_one(loader: "Any") -> "Any":
+    return loader
+
+
+class Finder:
+    """A meta path finder that finds nothing itself: it tells when watched modules execute.
+
+    ``before[name]()`` runs before the module's code and ``after[name](name, module, already_there)`` after it, with the
+    names of the modules that were there before. Neither is ever taken out by an import, so that a reload, a retry or a
+    second import is seen as well.
+    """
+
+    def __init__(self) -> None:
+        self.before: dict[str, Callable[[], None]] = {}
+        self.after: dict[str, Callable[[str, Any, frozenset[str]], None]] = {}
+        self.unreachable: dict[str, str] = {}
+        self.started_by: str | None = None
+
+    def install(self) -> None:
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
+        if name not in self.after and name not in self.before:
+            return None
+        # Another finder may ask importlib for the same name again while it answers us: then it is its turn, not ours.
+        # The stack is the one per-thread state that costs no import and cannot be left behind by an exception.
+        frame: Any = sys._getframe(1)
+        code = Finder.find_spec.__code__
+        while frame is not None:
+            if frame.f_code is code and frame.f_locals["self"] is self and frame.f_locals["name"] == name:
+                return None
+            frame = frame.f_back
+        spec = self._ask_the_others(name, path, target)
+        if spec is None:
+            return None
+        loader = spec.loader
+        if hasattr(loader, "exec_module"):
+            spec.loader = Loader(self, loader)
+            return spec
+        # A namespace package executes nothing, an old-fashioned loader nothing that we see: being found has to do.
+        if loader is not None:
+            self.unreachable[name] = f"its loader {type(loader).__name__} has no exec_module"
+        before = self.before.get(name)
+        if before is not None:
+            before()
+        return spec
+
+    def _ask_the_others(self, name: str, path: "Any", target: "Any") -> "Any":
+        others = list(sys.meta_path)
+        if self in others:
+            # Those in front of us were asked before we were.
+            others = others[others.index(self) + 1 :]
+        for finder in others:
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find is not None else None
+            if spec is not None:
+                return spec
+        return None
+
+
+finder = Finder()
+
+
+def start(how: str, roots: "Iterable[str]") -> None:
+    """Wait for the first of the roots to be imported; ``how`` goes into the report. Safe to call twice."""
+    if finder.started_by is None:
+        finder.started_by = how
+    for root in filter(None, roots):
+        finder.before.setdefault(root, wake)
+    finder.install()
+
+
+def take_over(waiting: "Any", name: str, path: "Any", target: "Any") -> "Any":
+    """Take the place of the module that waited since interpreter start, and answer in its stead."""
+    if finder not in sys.meta_path and waiting in sys.meta_path:
+        # In place: another thread may be walking the list, and must neither miss nor repeat one of its entries.
+        sys.meta_path[sys.meta_path.index(waiting)] = finder
+    start("sitecustomize" if waiting.__name__ == "sitecustomize" else ".pth", waiting.roots)
+    return finder.find_spec(name, path, target)
+
+
+def wake() -> None:
+    """Start the toolkit proper, because a root is being imported."""
+    try:
+        from ascend_patches.process.toolkit import activate
+    except Exception as error:
+        complaint = f"cannot start, no patch is on: {type(error).__name__}: {error}"
+        if os.environ.get("ASCEND_PATCHES", "").strip().lower() == "strict":
+            from ascend_patches.errors import StrictModeError
+
+            raise StrictModeError(f"strict mode: {complaint}") from error
+        if finder.unreachable.get("ascend_patches") != complaint:
+            finder.unreachable["ascend_patches"] = complaint
+            say(complaint)
+        return
+    activate(finder.started_by or "start")
+
+
+def say(text: str) -> None:
+    """Tell the operator on stderr, in a process that has one."""
+    try:
+        for line in text.splitlines():
+            sys.stderr.write(f"ascend_patches: {line}\n")
+    except (AttributeError, OSError, ValueError):  # absent in a daemon, or its reader is gone, or closed
+        pass

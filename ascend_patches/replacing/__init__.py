@@ -1,0 +1,1 @@
+"""Functions found, signed, replaced, read back and put back."""

@@ -1,0 +1,1 @@
+"""patches.toml and the environment: what the user has set."""

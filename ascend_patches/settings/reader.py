@@ -1,0 +1,456 @@
+"""From patches.toml and the environment to what is on: which mode, which patches, with which options.
+
+A settings file only chooses among known patches and options; it never names code. A mistake anywhere in the settings
+is a mistake in all of them: nothing is guessed, and nothing is switched on by settings that cannot be understood.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ascend_patches.declaring.patch import OptionValue, Patch
+from ascend_patches.errors import SettingsError, VersionError
+from ascend_patches.upstream.distributions import normalised
+from ascend_patches.upstream.environment import Environment
+from ascend_patches.upstream.versions import Range, parse_range
+
+if TYPE_CHECKING:
+    from ascend_patches.settings.lines import Path
+
+MODES = ("on", "off", "strict")
+UNKNOWN = ("skip", "apply")
+MACHINE_WIDE = "/etc/ascend_patches/patches.toml"
+
+SHARE = "a number from 0 to 1"
+COUNT = "an integer from 0 on"
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_LARGEST = 256_000
+_DEEPEST = len(("patches", "NAME", "override", 0, "when", "PACKAGE"))
+
+
+class Override(NamedTuple):
+    """Other values for the releases that its condition names."""
+
+    when: Mapping[str, Range]
+    values: Mapping[str, OptionValue]
+    path: Path
+
+    def applies(self, where: Environment) -> bool:
+        return all(self._admits(where, package, range_) for package, range_ in self.when.items())
+
+    def can_meet(self, other: Override) -> bool:
+        """Whether both can apply to one release of a package that both speak of."""
+        shared = self.when.keys() & other.when.keys()
+        return bool(shared) and all(self.when[package].meets(other.when[package]) for package in shared)
+
+    @staticmethod
+    def _admits(where: Environment, package: str, range_: Range) -> bool:
+        found = where.installed(package)
+        return found is not None and found.version is not None and range_.admits(found.version)
+
+
+class PatchSettings(NamedTuple):
+    """What the file says of one patch."""
+
+    values: Mapping[str, OptionValue] = _NOTHING
+    overrides: tuple[Override, ...] = ()
+
+
+class Choice(NamedTuple):
+    """What is in force for one patch: on or off, why, with which options, and what to do with unknown code.
+
+    ``shadow`` is the share of calls that run the original too, and ``quarantine`` how many of these may differ before
+    the patch is reverted; 0 for never.
+    """
+
+    enabled: bool
+    reason: str
+    options: Mapping[str, OptionValue]
+    unknown: str
+    shadow: float = 0.0
+    quarantine: int = 1
+
+
+class Settings(NamedTuple):
+    """The settings in force in this process."""
+
+    mode: str = "on"
+    unknown: str = "skip"
+    patches: Mapping[str, PatchSettings] = _NOTHING
+    enable: frozenset[str] = frozenset()
+    disable: frozenset[str] = frozenset()
+    file: str | None = None
+    shadow: float = 0.0
+    quarantine: int = 1
+    shadow_of: Mapping[str, float] = _NOTHING
+    """The shares that the environment gives, by patch."""
+
+    def choice(self, patch: Patch, where: Environment) -> Choice:
+        """What is in force for a patch in those surroundings; SettingsError if two overrides disagree there."""
+        said = self.patches.get(patch.name, PatchSettings())
+        values: dict[str, OptionValue] = {
+            "enabled": patch.default,
+            "unknown": self.unknown,
+            "shadow": self.shadow,
+            "quarantine": self.quarantine,
+            **{name: option.default for name, option in patch.options.items()},
+        }
+        reason = "by default"
+        if "enabled" in said.values:
+            reason = f"by {self.file}"
+        values |= said.values
+        in_force: dict[str, Override] = {}
+        for override in said.overrides:
+            if not override.applies(where):
+                continue
+            for key, value in override.values.items():
+                if key in in_force and in_force[key].values[key] != value:
+                    both = f"[{_condition(in_force[key])}] and [{_condition(override)}]"
+                    where_to_look = f"{self.file}: patches.{patch.name}.{key}"
+                    mistake = f"{where_to_look}: two overrides apply here and disagree: {both}"
+                    raise SettingsError([mistake], strict=self.mode == "strict")
+                in_force[key] = override
+                values[key] = value
+                if key == "enabled":
+                    reason = f"by {self.file}, for {_condition(override)}"
+        for names, switched, variable in (
+            (self.enable, True, "ASCEND_PATCHES_ENABLE"),
+            (self.disable, False, "ASCEND_PATCHES_DISABLE"),
+        ):
+            if patch.name in names:
+                values["enabled"], reason = switched, f"by {variable}"
+        values["shadow"] = self.shadow_of.get(patch.name, values["shadow"])
+        enabled, unknown = bool(values.pop("enabled")), str(values.pop("unknown"))
+        shadow, quarantine = float(values.pop("shadow")), int(values.pop("quarantine"))
+        why = f"switched {'on' if enabled else 'off'} {reason}"
+        return Choice(enabled, why, values, unknown, shadow, quarantine)
+
+
+def load(patches: Mapping[str, Patch], path: str | os.PathLike[str] | None = None) -> Settings:
+    """The settings in force: the file, if there is one, and the environment on top.
+
+    Raises SettingsError with every mistake found, each naming file, line, key, what was expected and the nearest name.
+    """
+    file = find_file(path)
+    settings = read_file(file, patches) if file is not None else Settings()
+    return _with_environment(settings, patches)
+
+
+def find_file(path: str | os.PathLike[str] | None = None) -> str | None:
+    """The settings file to read: the named one, else the environment's, else the machine's, else none."""
+    for named in (path, os.environ.get("ASCEND_PATCHES_CONFIG") or None):
+        if named is not None:
+            return os.path.abspath(os.path.expanduser(os.fspath(named)))
+    return next((place for place in (environment_wide(), MACHINE_WIDE) if os.path.lexists(place)), None)
+
+
+def environment_wide() -> str:
+    """Where this Python environment keeps its settings."""
+    return os.path.join(sys.prefix, "etc", "ascend_patches", "patches.toml")
+
+
+def read_file(file: str, patches: Mapping[str, Patch]) -> Settings:
+    """One settings file, checked against the patches that are known."""
+    # Here, because most processes have no settings file and need not pay for the parser.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    text = _read_trusted(file)
+    try:
+        try:
+            document = tomllib.loads(text)
+        except ValueError as error:  # TOMLDecodeError is one; so is what Python says of a number of ten thousand digits
+            raise SettingsError([f"{file}: not TOML: {error}"]) from None
+        return _Reader(file, text, patches).read(document)
+    except RecursionError:
+        raise SettingsError([f"{file}: not read: nested too deeply"]) from None
+
+
+def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Settings:
+    mistakes: list[str] = []
+    mode = os.environ.get("ASCEND_PATCHES", "").strip().lower() or settings.mode
+    if mode not in MODES:
+        mistakes.append(f"ASCEND_PATCHES={mode!r}: expected one of {', '.join(MODES)}{_nearest(mode, MODES)}")
+    enable, disable = _names_in("ASCEND_PATCHES_ENABLE"), _names_in("ASCEND_PATCHES_DISABLE")
+    for name in sorted(enable & disable):
+        mistakes.append(f"ASCEND_PATCHES_ENABLE and ASCEND_PATCHES_DISABLE both name {name!r}")
+    for variable, names in (("ASCEND_PATCHES_ENABLE", enable), ("ASCEND_PATCHES_DISABLE", disable)):
+        for name in sorted(names - patches.keys() - {"all"}):
+            mistakes.append(f"{variable}: there is no patch {name!r}{_nearest(name, patches)}")
+    shadow_of = _shares(patches, mistakes)
+    if mistakes:
+        raise SettingsError(mistakes, strict=(mode if mode in MODES else settings.mode) == "strict")
+    # What is named counts for more than "all", so that one variable can say "all" and the other the exceptions.
+    return settings._replace(
+        mode=mode,
+        enable=enable if "all" not in enable else frozenset(patches) - disable,
+        disable=disable if "all" not in disable else frozenset(patches) - enable,
+        shadow_of=shadow_of,
+    )
+
+
+def _shares(patches: Mapping[str, Patch], mistakes: list[str]) -> Mapping[str, float]:
+    """What ASCEND_PATCHES_SHADOW says: a share for all, or NAME=SHARE,...; a mistake in it is added to the others."""
+    shares: dict[str, float] = {}
+    for entry in sorted(_names_in("ASCEND_PATCHES_SHADOW"), key=lambda each: "=" in each):
+        name, _, text = entry.rpartition("=")
+        try:
+            share = float(text)
+        except ValueError:
+            share = -1.0
+        if name and name not in patches:
+            mistakes.append(f"ASCEND_PATCHES_SHADOW: there is no patch {name!r}{_nearest(name, patches)}")
+        elif not is_share(share):
+            mistakes.append(f"ASCEND_PATCHES_SHADOW: {text!r} is not {SHARE}; expected a share, or NAME=SHARE,...")
+        else:
+            shares.update(dict.fromkeys([name] if name else patches, share))
+    return shares
+
+
+def is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _names_in(variable: str) -> frozenset[str]:
+    return frozenset(filter(None, (name.strip() for name in os.environ.get(variable, "").split(","))))
+
+
+_TRUST: Mapping[str, tuple[str, Callable[[object], bool], float]] = {
+    "shadow": (SHARE, is_share, 0.0),
+    "quarantine": (COUNT, is_count, 1),
+}
+
+
+class _Reader:
+    """Turns one parsed document into settings and collects every mistake on the way."""
+
+    def __init__(self, file: str, text: str, patches: Mapping[str, Patch]) -> None:
+        self.file = file
+        self.text = text
+        self.patches = patches
+        self.mistakes: list[str] = []
+
+    def read(self, document: dict[str, Any]) -> Settings:
+        self._only((), document, ("mode", "unknown", *_TRUST, "patches"))
+        mode = self._one_of(("mode",), document.get("mode", "on"), MODES)
+        unknown = self._one_of(("unknown",), document.get("unknown", "skip"), UNKNOWN)
+        trust = {key: self._trust((key,), key, document[key]) for key in _TRUST if key in document}
+        said: dict[str, PatchSettings] = {}
+        tables = document.get("patches", {})
+        if self._is(("patches",), tables, dict, "a table of patches"):
+            for name, table in tables.items():
+                if name in self.patches:
+                    said[name] = self._patch(self.patches[name], table)
+                else:
+                    self._mistake(("patches", name), f"there is no patch {name!r}{_nearest(name, self.patches)}")
+        if self.mistakes:
+            raise SettingsError(self.mistakes, strict=mode == "strict")
+        return Settings(mode, unknown, said, file=self.file)._replace(**trust)
+
+    def _patch(self, patch: Patch, table: object) -> PatchSettings:
+        path: Path = ("patches", patch.name)
+        if isinstance(table, bool):
+            return PatchSettings({"enabled": table})
+        if not self._is(path, table, dict, "true, false or a table"):
+            return PatchSettings()
+        assert isinstance(table, dict)
+        table = dict(table)
+        given = table.pop("override", [])
+        values = self._values(patch, path, table)
+        overrides: list[Override] = []
+        if self._is((*path, "override"), given, list, "an array of tables, [[patches.NAME.override]]"):
+            for index, entry in enumerate(given):
+                override = self._override(patch, (*path, "override", index), entry)
+                if override is not None:
+                    overrides.append(override)
+        self._refuse_contradictions(overrides)
+        return PatchSettings(values, tuple(overrides))
+
+    def _values(self, patch: Patch, path: Path, table: Mapping[str, object]) -> dict[str, OptionValue]:
+        self._only(path, table, ("enabled", "unknown", *_TRUST, *patch.options, "override"))
+        values: dict[str, OptionValue] = {}
+        for key, value in table.items():
+            place = (*path, key)
+            if key == "enabled":
+                if self._is(place, value, bool, "true or false"):
+                    values[key] = bool(value)
+            elif key == "unknown":
+                values[key] = self._one_of(place, value, UNKNOWN)
+            elif key in _TRUST:
+                values[key] = self._trust(place, key, value)
+            elif key in patch.options:
+                option = patch.options[key]
+                if option.admits(value):
+                    values[key] = option.read(value)
+                else:
+                    self._mistake(place, f"expected {option.expected()}, found {_shown(value)}")
+        return values
+
+    def _override(self, patch: Patch, path: Path, entry: object) -> Override | None:
+        if not self._is(path, entry, dict, "a table"):
+            return None
+        assert isinstance(entry, dict)
+        entry = dict(entry)
+        if "when" not in entry:
+            self._mistake(path, 'an override needs a condition, such as when = { vllm = ">=0.15,<0.16" }')
+            return None
+        condition = entry.pop("when")
+        if not entry:
+            self._mistake(path, "an override needs something to set, such as enabled = false")
+        values = self._values(patch, path, entry)
+        place = (*path, "when")
+        if not self._is(place, condition, dict, 'a table of version ranges, such as { vllm = ">=0.15,<0.16" }'):
+            return None
+        if not condition:
+            self._mistake(place, "the condition names no package")
+        when: dict[str, Range] = {}
+        for package, versions in condition.items():
+            name = normalised(package)
+            if not name.replace("-", "").isalnum():
+                self._mistake((*place, package), "is not the name of a package")
+            elif name in when:
+                self._mistake((*place, package), "the condition names this package twice")
+            elif self._is((*place, package), versions, str, "a range of versions in quotes"):
+                try:
+                    when[name] = parse_range(versions)
+                except VersionError as error:
+                    self._mistake((*place, package), str(error))
+        return Override(when, values, path)
+
+    def _refuse_contradictions(self, overrides: list[Override]) -> None:
+        for index, later in enumerate(overrides):
+            for earlier in overrides[:index]:
+                disputed = [
+                    key
+                    for key in later.values.keys() & earlier.values.keys()
+                    if later.values[key] != earlier.values[key]
+                ]
+                if disputed and later.can_meet(earlier):
+                    self._mistake(
+                        later.path,
+                        f"contradicts the override of line {self._lines[earlier.path]} about "
+                        f"{', '.join(sorted(disputed))}: "
+                        f"some release is in [{_condition(earlier)}] and in [{_condition(later)}]",
+                    )
+                    break
+
+    def _only(self, path: Path, table: Mapping[str, object], expected: tuple[str, ...]) -> None:
+        for key in table:
+            if key not in expected:
+                self._mistake(
+                    (*path, key),
+                    f"unknown key {key!r}; expected {', '.join(expected)}{_nearest(key, expected)}",
+                )
+
+    def _one_of(self, path: Path, value: object, expected: tuple[str, ...]) -> str:
+        if isinstance(value, str) and value in expected:
+            return value
+        wanted = ", ".join(repr(name) for name in expected)
+        self._mistake(path, f"expected one of {wanted}, found {_shown(value)}{_nearest(value, expected)}")
+        return expected[0]
+
+    def _trust(self, path: Path, key: str, value: Any) -> Any:
+        expected, admits, default = _TRUST[key]
+        if admits(value):
+            return value
+        self._mistake(path, f"expected {expected}, found {_shown(value)}")
+        return default
+
+    def _is(self, path: Path, value: object, kind: type, expected: str) -> bool:
+        if isinstance(value, kind):
+            return True
+        self._mistake(path, f"expected {expected}, found {_shown(value)}")
+        return False
+
+    def _mistake(self, path: Path, what: str) -> None:
+        key = ".".join(str(part) if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
+        self.mistakes.append(f"{self.file}, line {self._lines[path]}: {key}: {what}")
+
+    @cached_property
+    def _lines(self) -> Mapping[Path, int]:
+        from ascend_patches.settings.lines import lines_of
+
+        return lines_of(self.text, depth=_DEEPEST)
+
+
+def _read_trusted(file: str) -> str:
+    try:
+        # Opening a pipe would wait for somebody to write into it.
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SettingsError([f"{file}: not read: it is no regular file"])
+            if os.geteuid() == 0:
+                _refuse_if_others_can_write(file, status)
+            content = stream.read(_LARGEST + 1)
+    except OSError as error:
+        raise SettingsError([f"{file}: cannot be read: {error.strerror or error}"]) from None
+    except ValueError as error:
+        raise SettingsError([f"{file!r}: cannot be read: {error}"]) from None
+    if len(content) > _LARGEST:
+        raise SettingsError([f"{file}: not read: it is larger than {_LARGEST} bytes, so it is no settings file"])
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SettingsError([f"{file}, line {line}: not TOML: byte {error.start} is not UTF-8"]) from None
+
+
+def _refuse_if_others_can_write(file: str, status: os.stat_result) -> None:
+    """As root, read no file that somebody else could have written or put in place."""
+    places = [(file, status), *((place, os.lstat(place)) for place in _way_to(file))]
+    for place, status in places:
+        # A link has no mode of its own, and in a sticky folder everybody keeps to what is theirs.
+        exempt = stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
+        if status.st_uid != 0 or (status.st_mode & 0o022 and not exempt):
+            mend = "let root own it and take the others' right to write (chown root, chmod go-w)"
+            raise SettingsError([f"{file}: not read: this process is root and others can write {place}; {mend}"])
+
+
+def _way_to(file: str) -> Iterator[str]:
+    """Every folder and every symbolic link that is passed on the way to a file, and the file."""
+    ahead, passed = [os.path.abspath(file)], set()
+    while ahead:
+        place = ahead.pop()
+        if place not in passed:
+            passed.add(place)
+            yield place
+            ahead.append(os.path.dirname(place))
+            if os.path.islink(place):
+                ahead.append(os.path.join(os.path.dirname(place), os.readlink(place)))
+
+
+def _condition(override: Override) -> str:
+    return " and ".join(f"{package} {range_}" for package, range_ in override.when.items())
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    if not isinstance(name, str):
+        return ""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of ten thousand digits, tables in tables in tables
+        return f"{type(value).__name__} too large to be shown"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,1 +1,0 @@
-../../ascend_patches_start.py

@@ -1,0 +1,1 @@
+"""The ways in: how a process comes to activate the toolkit."""

@@ -1,0 +1,1 @@
+../../../ascend_patches_start.py

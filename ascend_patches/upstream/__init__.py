@@ -1,0 +1,1 @@
+"""What code is there: versions, distributions, environments, sources, fingerprints."""
