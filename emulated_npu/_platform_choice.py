@@ -6,7 +6,7 @@ import logging
 import os
 from importlib.metadata import entry_points
 
-from emulated_npu.platform import ASKED_BY
+from emulated_npu.vllm_plugin import ASKED_BY
 
 _GROUP = "vllm.platform_plugins"
 _REAL_NPU = "vllm_ascend"

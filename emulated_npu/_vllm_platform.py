@@ -10,7 +10,7 @@ import torch
 
 import emulated_npu
 from emulated_npu import _schemas, _torchvision
-from emulated_npu.platform import ASKED_BY
+from emulated_npu.vllm_plugin import ASKED_BY
 
 try:
     from vllm.platforms.cpu import CpuPlatform

@@ -57,7 +57,7 @@ def distribution(folder: Path, name: str, entry_points: str) -> None:
     (info / "entry_points.txt").write_text(entry_points)
 
 
-ASK = "from emulated_npu.platform import plugin; print(plugin())"
+ASK = "from emulated_npu.vllm_plugin import plugin; print(plugin())"
 
 
 @pytest.mark.parametrize("wish", [{}, {"ASCEND_PATCHES_EMULATED_NPU": ""}, {"ASCEND_PATCHES_EMULATED_NPU": "0"}])
@@ -70,7 +70,7 @@ def test_it_imports_nothing_but_itself_and_the_standard_library_where_nobody_ask
     imported = said(code, environment()).splitlines()[1].split()
     assert [name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names] == [
         "emulated_npu",
-        "emulated_npu.platform",
+        "emulated_npu.vllm_plugin",
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_torchvision_without_an_extension_is_left_alone(torchvision: Path) -> 
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose presence on the path installs the platform plugin."""
     folder = tmp_path_factory.mktemp("plugins")
-    plugin = "emulated_npu = emulated_npu.platform:plugin"
+    plugin = "emulated_npu = emulated_npu.vllm_plugin:plugin"
     distribution(folder, "plugin_of_ascend_patches", f"[vllm.platform_plugins]\n{plugin}\n")
     return folder
 

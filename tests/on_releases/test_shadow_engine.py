@@ -44,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "layer_index_patches.py").write_text(SEES_THE_PATCH.read_text())
     for name, entry_points in (
         ("layer_index_patches", "[ascend_patches.patches]\nwrong = layer_index_patches:PATCH\n"),
-        ("platform", "[vllm.platform_plugins]\nemulated_npu = emulated_npu.platform:plugin\n"),
+        ("platform", "[vllm.platform_plugins]\nemulated_npu = emulated_npu.vllm_plugin:plugin\n"),
     ):
         info = folder / f"{name}-0.dist-info"
         info.mkdir()
