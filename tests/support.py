@@ -109,8 +109,8 @@ WARM = (
     "ascend_patches.commands.command_line",
     "ascend_patches.commands.doctor",
     "ascend_patches.commands.reports",
-    "ascend_patches.commands.sources",
-    "ascend_patches.commands.starting",
+    "ascend_patches.commands.show_code",
+    "ascend_patches.commands.start_hooks",
     "ascend_patches.process.finder",
 )
 

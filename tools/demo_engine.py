@@ -14,7 +14,7 @@ from engines import processes, questions, states, surroundings
 from engines.comparing import Comparison
 from engines.running import EngineError, launch
 from engines.surroundings import Surroundings
-from environments import say
+from venvs import say
 
 ROLES = (processes.FRONT_END, processes.ENGINE_CORE, processes.WORKER)
 SERVE_THIS_MODEL = ("mm-encoder-attention", "qwen3-vl-vision", "rotary-embedding")

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from environments import REPOSITORY, environment, install_project, say
+from venvs import REPOSITORY, environment, install_project, say
 
 REQUIREMENTS = ["packaging", "wrapt", "einops", "tomli; python_version < '3.11'", "rich", "setuptools>=68", "wheel"]
 SCRIPT = """\

@@ -68,9 +68,9 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    command("install", "starting:install", "start the toolkit with every Python of this environment (a .pth file)")
-    command("uninstall", "starting:uninstall", "undo install; run it before pip uninstall, which leaves the .pth file")
-    run = with_config(command("run", "starting:run", "run a command, and all that it starts, with the toolkit"))
+    command("install", "start_hooks:install", "start the toolkit with every Python of this environment (a .pth file)")
+    command("uninstall", "start_hooks:uninstall", "undo install; before pip uninstall, which leaves the .pth file")
+    run = with_config(command("run", "start_hooks:run", "run a command, and all that it starts, with the toolkit"))
     run.add_argument("--strict", action="store_true", help="stop the server where a patch cannot be applied")
     run.add_argument("--report-dir", metavar="DIR", help="let every process leave its report in this directory")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run")
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("name", metavar="PATCH")
     with_json(with_config(command("doctor", "doctor:doctor", "is activation in place, does it reach every process")))
 
-    check = command("check", "check:check", "what every patch would do on a release that is not installed here")
+    check = command("check", "upgrade:check", "what every patch would do on a release that is not installed here")
     with_json(with_config(check))
     check.add_argument(
         "releases", nargs="+", metavar="RELEASE", help="vllm==X, vllm-ascend==Y, a wheel, a site-packages"
@@ -95,12 +95,12 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--model", metavar="DIR", help="whole forwards of this checkpoint's vision encoder instead")
     verify.add_argument("--report", metavar="FILE", help="write all that was found to this file, as JSON")
 
-    init = command("init", "sources:init", "write a commented patches.toml")
+    init = command("init", "settings_file:init", "write a commented patches.toml")
     init.add_argument("file", nargs="?", default="patches.toml", help="where to (default: patches.toml; - prints it)")
     init.add_argument("--force", action="store_true", help="overwrite an existing file")
-    diff = with_config(command("diff", "sources:diff", "upstream's functions and their replacements, as a diff"))
+    diff = with_config(command("diff", "show_code:diff", "upstream's functions and their replacements, as a diff"))
     diff.add_argument("name", metavar="PATCH")
     diff.add_argument("--variant", help="this variant instead of the one that would be chosen here")
-    fingerprint = command("fingerprint", "sources:fingerprint", "the fingerprint of a target as it is installed here")
+    fingerprint = command("fingerprint", "show_code:fingerprint", "the fingerprint of a target as it is installed here")
     fingerprint.add_argument("target", metavar="PACKAGE.MODULE:CLASS.ATTRIBUTE")
     return top

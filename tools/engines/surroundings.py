@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from environments import engine_environment, overlay
+from venvs import engine_environment, overlay
 
 PACKAGES_ON_AN_NPU = ("torch", "torch_npu", "vllm", "vllm_ascend")
 _QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}

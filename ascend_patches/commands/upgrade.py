@@ -14,12 +14,12 @@ from ascend_patches.declaring import patch as registry
 from ascend_patches.declaring.patch import Patch, Variant
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.settings import reader as settings
-from ascend_patches.upstream import releases
+from ascend_patches.upstream import named_releases
 from ascend_patches.upstream.sources import Installation, Sources
 
 
 def check(arguments: argparse.Namespace) -> int:
-    asked = releases.resolve(arguments.releases)
+    asked = named_releases.resolve(arguments.releases)
     known = registry.known()
     chosen = settings.load(known.patches, arguments.config)
     lock = Lock.read()
@@ -49,7 +49,7 @@ def check(arguments: argparse.Namespace) -> int:
     return 1 if ineffective else 0
 
 
-def _moved(patch: Patch, variant: Variant | None, asked: releases.Asked, lock: Lock) -> list[drift.Moved]:
+def _moved(patch: Patch, variant: Variant | None, asked: named_releases.Asked, lock: Lock) -> list[drift.Moved]:
     """What moved against the variant that was proposed or, without one, the variant of the nearest release."""
     versions = {name: version for name, version in asked.versions.items() if version}
     variants = [variant] if variant is not None else list(patch.variants)
@@ -71,7 +71,7 @@ def _known(release: str) -> Sources | None:
     if all(installation.version(name) == version for name, version in wanted.items()):
         return installation
     try:
-        return releases.resolve([f"{name}=={version}" for name, version in wanted.items()]).code
+        return named_releases.resolve([f"{name}=={version}" for name, version in wanted.items()]).code
     except AscendPatchesError:
         return None
 

@@ -1,12 +1,10 @@
-"""init, diff, fingerprint: files to start from, and code to look at."""
+"""diff, fingerprint: upstream's code and what replaces it, to look at."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import inspect
-import os
-import sys
 import textwrap
 
 from ascend_patches.deciding.foresight import foresee
@@ -15,27 +13,9 @@ from ascend_patches.declaring import patch as registry
 from ascend_patches.declaring.patch import Patch, Rewrite, Variant
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.settings import reader as settings
-from ascend_patches.settings import template
 from ascend_patches.upstream import fingerprints
 from ascend_patches.upstream.environment import here
 from ascend_patches.upstream.sources import Installation
-
-
-def init(arguments: argparse.Namespace) -> int:
-    text = template.settings_file(registry.known().patches.values())
-    if arguments.file == "-":
-        sys.stdout.write(text)
-        return 0
-    try:
-        with open(arguments.file, "w" if arguments.force else "x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise AscendPatchesError(f"{arguments.file} is there already; it is left alone (--force overwrites)") from None
-    except OSError as error:
-        raise AscendPatchesError(f"{arguments.file}: cannot be written: {error.strerror or error}") from None
-    print(f"{arguments.file} written; use it with ASCEND_PATCHES_CONFIG={os.path.abspath(arguments.file)}")
-    print(f"or put it where this environment looks: {settings.environment_wide()}")
-    return 0
 
 
 def diff(arguments: argparse.Namespace) -> int:
