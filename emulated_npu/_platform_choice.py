@@ -24,7 +24,7 @@ def is_sound(wish: str) -> bool:
         _logger.error(
             "%s=1 asks for the emulated NPU, but vllm-ascend's platform %r is active as well, and vLLM allows one. "
             "To serve on the real NPU unset %s. To serve on the emulated one name the plugins that may load, "
-            "without %r: VLLM_PLUGINS=emulated_npu,ascend_patches",
+            "without %r: VLLM_PLUGINS=emulated_npu (separated by commas)",
             ASKED_BY,
             rival,
             ASKED_BY,

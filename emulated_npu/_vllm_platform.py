@@ -24,7 +24,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from vllm.config import ParallelConfig, VllmConfig
 
-RELEASE_CHOSEN_BY = "ASCEND_PATCHES_EMULATED_TORCH_NPU"
+RELEASE_CHOSEN_BY = "EMULATED_NPU_TORCH_NPU"
 _PICKS_THE_FORWARD = "vllm.model_executor.custom_op"
 _START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-ASKED_BY = "ASCEND_PATCHES_EMULATED_NPU"
+ASKED_BY = "EMULATED_NPU"
 PLATFORM = "emulated_npu._vllm_platform.EmulatedNpuPlatform"
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 
+from ascend_patches.checks import emulation
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.upstream import distributions
 from ascend_patches.upstream.versions import parse
@@ -31,9 +32,7 @@ def bring(*, emulated: bool) -> Device:
         raise NoDeviceError("torch is not installed in this environment; verify needs the environment that serves")
     # torch loads by itself what is installed for it: only then is there something to see.
     importlib.import_module("torch")
-    import emulated_npu
-
-    if not emulated_npu.installed() and distributions.has_module("torch_npu"):
+    if not emulation.in_use() and distributions.has_module("torch_npu"):
         if emulated:
             raise NoDeviceError("torch_npu is installed: verify without --emulated, on the real NPU")
         return _real()
@@ -57,11 +56,10 @@ def _real() -> Device:
 
 
 def _emulated() -> Device:
-    import emulated_npu
+    emulated_npu = emulation.required()
     from ascend_patches.checks import world
-    from emulated_npu._torchvision import define_ops_of_an_unloadable_extension
 
-    define_ops_of_an_unloadable_extension()
+    emulated_npu.let_torchvision_import()
     if not emulated_npu.installed():
         emulated_npu.install(nearest_release(required_torch_npu()), allow_float32=True)
     world.start()
@@ -84,11 +82,10 @@ def required_torch_npu() -> str:
 
 def nearest_release(required: str) -> str:
     """Of the emulated releases that are not older than the required one the nearest; without one the newest."""
-    from emulated_npu import _schemas
-
+    releases = emulation.required().RELEASES
     wanted = parse(required)
-    numbers = {release: known.release for release in _schemas.RELEASES if (known := parse(release)) is not None}
+    numbers = {release: known.release for release in releases if (known := parse(release)) is not None}
     fitting = [found for found in numbers.values() if wanted is not None and found >= wanted.release]
     if not fitting:
-        return _schemas.NEWEST
-    return [release for release, found in numbers.items() if found == min(fitting)][-1]
+        return str(releases[-1])
+    return str([release for release, found in numbers.items() if found == min(fitting)][-1])

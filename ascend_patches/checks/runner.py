@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-import emulated_npu
+from ascend_patches.checks import emulation
 from ascend_patches.checks.check import Check, declared
 from ascend_patches.checks.tolerance import error_of
 from ascend_patches.declaring.patch import Patch
+
+if TYPE_CHECKING:
+    import emulated_npu
 
 Progress = Callable[[str], None]
 
@@ -109,10 +112,10 @@ def _side(case: Case, *, exact: bool) -> Side:
 
 @contextmanager
 def _counting() -> Iterator[emulated_npu.Log | None]:
-    if not emulated_npu.installed():
+    if not emulation.in_use():
         yield None
         return
-    with emulated_npu.record() as log:
+    with emulation.required().record() as log:
         yield log
 
 
@@ -139,7 +142,7 @@ def _problem(outcome: Outcome) -> str:
     original, patched = outcome.original, outcome.patched
     if patched.refused:
         if original.refused and outcome.expected != "mended":
-            return "" if not emulated_npu.installed() else f"cannot be run, patched or not: {original.refused}"
+            return "" if not emulation.in_use() else f"cannot be run, patched or not: {original.refused}"
         return f"the patched code raises {patched.refused}"
     tolerance = outcome.case.check.tolerance
     if outcome.expected != "mended" and not original.refused:

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-import emulated_npu
-from ascend_patches.checks import ascend_layers
+from ascend_patches.checks import ascend_layers, emulation
 from ascend_patches.upstream import distributions
 
 _ATTENTION = (
@@ -31,7 +30,7 @@ def with_vllm_ascend() -> bool:
 
 
 def on_a_real_npu() -> bool:
-    return not emulated_npu.installed() and distributions.has_module("torch_npu")
+    return not emulation.in_use() and distributions.has_module("torch_npu")
 
 
 @cache
@@ -40,12 +39,11 @@ def start() -> None:
     if on_a_real_npu():
         importlib.import_module("torch_npu")
         return
+    emulated_npu = emulation.required()
     if not emulated_npu.installed():
         emulated_npu.install(allow_float32=True)
-    from emulated_npu._ops._state import STATE
-
-    # Where somebody has installed the ops already they are as strict as real ones; exact comparisons want float32.
-    STATE.allow_float32 = True
+    # Ops that were installed before are as strict as real ones; exact comparisons want float32.
+    emulated_npu.allow_float32()
 
 
 @cache

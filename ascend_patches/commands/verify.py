@@ -92,7 +92,7 @@ def _in_a_process(arguments: argparse.Namespace) -> dict[str, Any]:
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:
     environ = dict(os.environ)
     # Its layers are to be an NPU's on the emulated device, and its results nobody's report.
-    for name in ("ASCEND_PATCHES_EMULATED_NPU", "ASCEND_PATCHES_REPORT_DIR"):
+    for name in ("EMULATED_NPU", "ASCEND_PATCHES_REPORT_DIR"):
         environ.pop(name, None)
     # A shadow would run the original within the patched call.
     environ["ASCEND_PATCHES_SHADOW"] = "0"

@@ -182,7 +182,7 @@ def test_a_start_hook_reaches_ray_workers(ray: World, environment: Environment) 
 def test_variables_that_ray_workers_do_not_get_are_named(
     copied: dict[str, str], left_behind: list[str], ray: World
 ) -> None:
-    ours = {"ASCEND_PATCHES": "strict", "ASCEND_PATCHES_DISABLE": "all", "ASCEND_PATCHES_EMULATED_NPU": "1"}
+    ours = {"ASCEND_PATCHES": "strict", "ASCEND_PATCHES_DISABLE": "all", "EMULATED_NPU": "1"}
     findings = found(ray.command("doctor", "--json", env={**ours, **copied}))
     said = [what.partition("Ray workers do not get that")[0] for _, what in findings if "workers do not get" in what]
     assert said == left_behind

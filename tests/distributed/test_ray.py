@@ -91,7 +91,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def alone(installed: Path, checkpoint: Path, variables: dict[str, str]) -> dict[str, Any]:
     """What an unpatched engine answers that is distributed over nothing."""
-    off = {"ASCEND_PATCHES": "off", "ASCEND_PATCHES_EMULATED_NPU": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    off = {"ASCEND_PATCHES": "off", "EMULATED_NPU": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     with Service(installed, checkpoint, "--rounds", "1", env={**variables, **off}) as service:
         return service.round()
 
@@ -107,7 +107,7 @@ def cluster(installed: Path, variables: dict[str, str]) -> Iterator[Cluster]:
 def on_ray(cluster: Cluster, variables: dict[str, str]) -> dict[str, str]:
     """The environment of a service on the cluster."""
     head = cluster.nodes[0].address
-    return {**variables, "ASCEND_PATCHES_EMULATED_NPU": "1", "RAY_ADDRESS": cluster.address, "VLLM_HOST_IP": head}
+    return {**variables, "EMULATED_NPU": "1", "RAY_ADDRESS": cluster.address, "VLLM_HOST_IP": head}
 
 
 def seen(service: Service, variables: Mapping[str, str]) -> Seen:

@@ -23,7 +23,7 @@ def engine(checkpoint: Path, *paths: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         variables = {
-            "ASCEND_PATCHES_EMULATED_NPU": "1",
+            "EMULATED_NPU": "1",
             "VLLM_CACHE_ROOT": folder,
             "VLLM_DISABLE_COMPILE_CACHE": "1",
             "TORCHINDUCTOR_CACHE_DIR": str(Path(folder, "inductor")),

@@ -60,7 +60,7 @@ def distribution(folder: Path, name: str, entry_points: str) -> None:
 ASK = "from emulated_npu.vllm_plugin import plugin; print(plugin())"
 
 
-@pytest.mark.parametrize("wish", [{}, {"ASCEND_PATCHES_EMULATED_NPU": ""}, {"ASCEND_PATCHES_EMULATED_NPU": "0"}])
+@pytest.mark.parametrize("wish", [{}, {"EMULATED_NPU": ""}, {"EMULATED_NPU": "0"}])
 def test_it_names_no_platform_where_nobody_asked(wish: dict[str, str]) -> None:
     assert said(ASK, environment(**wish)) == "None"
 
@@ -75,13 +75,13 @@ def test_it_imports_nothing_but_itself_and_the_standard_library_where_nobody_ask
 
 
 def test_it_names_its_platform_where_asked() -> None:
-    platform = said(ASK, environment(ASCEND_PATCHES_EMULATED_NPU="1"))
+    platform = said(ASK, environment(EMULATED_NPU="1"))
     assert platform == "emulated_npu._vllm_platform.EmulatedNpuPlatform"
 
 
 def test_a_wish_that_cannot_be_read_is_reported_and_not_granted() -> None:
-    ran = python(ASK, environment(ASCEND_PATCHES_EMULATED_NPU="yes"))
-    assert (ran.stdout.strip(), "ASCEND_PATCHES_EMULATED_NPU=yes is not understood" in ran.stderr) == ("None", True)
+    ran = python(ASK, environment(EMULATED_NPU="yes"))
+    assert (ran.stdout.strip(), "EMULATED_NPU=yes is not understood" in ran.stderr) == ("None", True)
 
 
 @pytest.fixture
@@ -93,12 +93,12 @@ def real_npu(tmp_path: Path) -> Path:
 
 
 def test_a_real_npu_platform_beside_it_is_reported_with_what_to_do(real_npu: Path) -> None:
-    ran = python(ASK, environment(real_npu, ASCEND_PATCHES_EMULATED_NPU="1"))
-    assert "VLLM_PLUGINS=emulated_npu,ascend_patches" in ran.stderr
+    ran = python(ASK, environment(real_npu, EMULATED_NPU="1"))
+    assert "VLLM_PLUGINS=emulated_npu (separated" in ran.stderr
 
 
 def test_a_real_npu_platform_that_may_not_load_is_no_rival(real_npu: Path) -> None:
-    wish = {"ASCEND_PATCHES_EMULATED_NPU": "1", "VLLM_PLUGINS": "emulated_npu,ascend_patches"}
+    wish = {"EMULATED_NPU": "1", "VLLM_PLUGINS": "emulated_npu,another"}
     assert python(ASK, environment(real_npu, **wish)).stderr == ""
 
 
@@ -151,7 +151,7 @@ def test_a_compiled_forward_may_ask_it(small_vllm: Path) -> None:
 
 def test_it_brings_the_torch_npu_that_stands_in(small_vllm: Path) -> None:
     code = PLATFORM + "import torch_npu; print(torch_npu.__version__)"
-    env = environment(small_vllm, ASCEND_PATCHES_EMULATED_TORCH_NPU="2.9.0")
+    env = environment(small_vllm, EMULATED_NPU_TORCH_NPU="2.9.0")
     assert said(code, env) == "2.9.0"
 
 
@@ -174,11 +174,11 @@ RAY_CONFIG = (
 @pytest.mark.parametrize(
     ("backend", "given", "carried"),
     [
-        ("ray", None, {"env_vars": {"ASCEND_PATCHES_EMULATED_NPU": "1"}}),
+        ("ray", None, {"env_vars": {"EMULATED_NPU": "1"}}),
         (
             "ray",
             {"pip": ["x"], "env_vars": {"A": "b"}},
-            {"pip": ["x"], "env_vars": {"ASCEND_PATCHES_EMULATED_NPU": "1", "A": "b"}},
+            {"pip": ["x"], "env_vars": {"EMULATED_NPU": "1", "A": "b"}},
         ),
         ("mp", None, None),
     ],
@@ -186,7 +186,7 @@ RAY_CONFIG = (
 )
 def test_only_ray_workers_are_sent_the_wish(backend: str, given: Any, carried: Any, small_vllm: Path) -> None:
     code = PLATFORM + RAY_CONFIG.format(backend=backend, given=given)
-    assert said(code, environment(small_vllm, ASCEND_PATCHES_EMULATED_NPU="1")) == str(carried)
+    assert said(code, environment(small_vllm, EMULATED_NPU="1")) == str(carried)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose presence on the path installs the platform plugin."""
     folder = tmp_path_factory.mktemp("plugins")
     plugin = "emulated_npu = emulated_npu.vllm_plugin:plugin"
-    distribution(folder, "plugin_of_ascend_patches", f"[vllm.platform_plugins]\n{plugin}\n")
+    distribution(folder, "plugin_of_emulated_npu", f"[vllm.platform_plugins]\n{plugin}\n")
     return folder
 
 
@@ -288,7 +288,7 @@ def plain(checkpoint: Path, plugins: Path, importable_torchvision: Path) -> dict
 
 @pytest.fixture(scope="module")
 def emulated(checkpoint: Path, plugins: Path) -> dict[str, Any]:
-    return engine(checkpoint, plugins, ASCEND_PATCHES_EMULATED_NPU="1")
+    return engine(checkpoint, plugins, EMULATED_NPU="1")
 
 
 @pytest.mark.engine
@@ -336,14 +336,14 @@ def test_no_op_runs_another_forward_than_forward_oot(emulated: dict[str, Any]) -
 
 @pytest.mark.engine
 def test_spawned_workers_serve_on_it(checkpoint: Path, plugins: Path, plain: dict[str, Any]) -> None:
-    spawned = engine(checkpoint, plugins, ASCEND_PATCHES_EMULATED_NPU="1", VLLM_WORKER_MULTIPROC_METHOD="spawn")
+    spawned = engine(checkpoint, plugins, EMULATED_NPU="1", VLLM_WORKER_MULTIPROC_METHOD="spawn")
     assert [worker["platform"] for worker in spawned["workers"]] == ["EmulatedNpuPlatform"]
     assert spawned["tokens"] == plain["tokens"]
 
 
 @pytest.mark.engine
 def test_two_tensor_parallel_workers_serve_on_it(checkpoint: Path, plugins: Path, plain: dict[str, Any]) -> None:
-    parallel = engine(checkpoint, plugins, arguments=("--tensor-parallel", "2"), ASCEND_PATCHES_EMULATED_NPU="1")
+    parallel = engine(checkpoint, plugins, arguments=("--tensor-parallel", "2"), EMULATED_NPU="1")
     assert [worker["platform"] for worker in parallel["workers"]] == ["EmulatedNpuPlatform"] * 2
     assert parallel["tokens"] == plain["tokens"]
 
@@ -377,7 +377,7 @@ def ray_address(plugins: Path) -> Iterator[str]:
 
 @pytest.mark.engine
 def test_ray_workers_serve_on_it(checkpoint: Path, plugins: Path, plain: dict[str, Any], ray_address: str) -> None:
-    wish = {"ASCEND_PATCHES_EMULATED_NPU": "1", "RAY_ADDRESS": ray_address}
+    wish = {"EMULATED_NPU": "1", "RAY_ADDRESS": ray_address}
     distributed = engine(checkpoint, plugins, arguments=("--tensor-parallel", "2", "--executor", "ray"), **wish)
     assert [worker["platform"] for worker in distributed["workers"]] == ["EmulatedNpuPlatform"] * 2
     assert distributed["tokens"] == plain["tokens"]
@@ -388,14 +388,14 @@ CURRENT_PLATFORM = "from vllm.platforms import current_platform; print(type(curr
 
 @pytest.mark.engine
 def test_vllm_does_not_start_with_a_real_npu_platform_beside_it(real_npu: Path, plugins: Path) -> None:
-    ran = python(CURRENT_PLATFORM, environment(real_npu, plugins, ASCEND_PATCHES_EMULATED_NPU="1"))
+    ran = python(CURRENT_PLATFORM, environment(real_npu, plugins, EMULATED_NPU="1"))
     assert "Only one platform plugin can be activated" in ran.stderr.splitlines()[-1]
-    assert "VLLM_PLUGINS=emulated_npu,ascend_patches" in ran.stderr
+    assert "VLLM_PLUGINS=emulated_npu (separated" in ran.stderr
 
 
 @pytest.mark.engine
 def test_vllm_does_not_fall_back_to_another_platform_when_it_cannot_be_built(plugins: Path) -> None:
-    wish = {"ASCEND_PATCHES_EMULATED_NPU": "1", "ASCEND_PATCHES_EMULATED_TORCH_NPU": "0.0.1"}
+    wish = {"EMULATED_NPU": "1", "EMULATED_NPU_TORCH_NPU": "0.0.1"}
     ran = python(CURRENT_PLATFORM, environment(plugins, **wish))
     assert ran.returncode == 1
     assert "0.0.1" in ran.stderr.splitlines()[-1]

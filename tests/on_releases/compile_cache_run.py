@@ -8,9 +8,9 @@ import json
 def main() -> None:
     import torch
 
-    from emulated_npu._torchvision import define_ops_of_an_unloadable_extension
+    from emulated_npu import let_torchvision_import
 
-    define_ops_of_an_unloadable_extension()  # or transformers could not import a torchvision that is built for CUDA
+    let_torchvision_import()  # or transformers could not import a torchvision that is built for CUDA
     from vllm.config import CompilationConfig, CompilationMode, VllmConfig, set_current_vllm_config
     from vllm.forward_context import set_forward_context
 

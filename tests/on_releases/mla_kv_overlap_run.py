@@ -19,7 +19,7 @@ import torch
 import emulated_npu
 from ascend_patches import apply_patches, revert_patches
 from ascend_patches.patches.mla_kv_overlap import mla_impl as mla
-from emulated_npu._trace import Trace
+from emulated_npu import Trace
 from tools.mla_steps import order, recorded
 
 # Mistakes that keep every number: name -> (text of the replacement, what stands there instead).

@@ -69,7 +69,7 @@ def serve(world: Path, checkpoint: Path, reports: Path, **variables: str) -> Ser
     environ = {
         **inherited,
         "PYTHONPATH": os.pathsep.join(map(str, path)),
-        "ASCEND_PATCHES_EMULATED_NPU": "1",
+        "EMULATED_NPU": "1",
         "ASCEND_PATCHES_CONFIG": str(world / "patches.toml"),
         "ASCEND_PATCHES_REPORT_DIR": str(reports),
         "HF_HUB_OFFLINE": "1",

@@ -97,7 +97,7 @@ def environment(**variables: str) -> dict[str, str]:
 def engine_environment(**variables: str) -> dict[str, str]:
     """What a small engine on the emulated platform needs, so that its answers are the same every time."""
     return environment(
-        ASCEND_PATCHES_EMULATED_NPU="1",
+        EMULATED_NPU="1",
         HF_HUB_OFFLINE="1",
         OMP_NUM_THREADS="1",
         VLLM_CPU_KVCACHE_SPACE="1",

@@ -233,7 +233,7 @@ def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("environ")
 def test_on_the_emulated_npu_nothing_is_inherited_that_vllm_or_the_toolkit_would_read(tmp_path: Path) -> None:
     place = surroundings.prepared(tmp_path, real_npu=False)
-    assert place.variables["ASCEND_PATCHES_EMULATED_NPU"] == "1"
+    assert place.variables["EMULATED_NPU"] == "1"
     assert not {"ASCEND_PATCHES", "VLLM_TARGET_DEVICE", "PYTHONPATH"} & set(place.variables)
     assert (place.interpreter, place.dtype) == (tmp_path / "engine", "float32")
 
@@ -242,5 +242,5 @@ def test_on_the_emulated_npu_nothing_is_inherited_that_vllm_or_the_toolkit_would
 def test_on_an_npu_what_it_was_set_up_with_stays_and_nothing_is_emulated(tmp_path: Path) -> None:
     place = surroundings.prepared(tmp_path, real_npu=True)
     assert {"VLLM_TARGET_DEVICE", "PYTHONPATH", "ASCEND_HOME_PATH"} <= set(place.variables)
-    assert not {"ASCEND_PATCHES", "ASCEND_PATCHES_EMULATED_NPU", "VLLM_CPU_KVCACHE_SPACE"} & set(place.variables)
+    assert not {"ASCEND_PATCHES", "EMULATED_NPU", "VLLM_CPU_KVCACHE_SPACE"} & set(place.variables)
     assert (place.interpreter, place.dtype) == (Path(sys.executable), "bfloat16")

@@ -14,7 +14,7 @@ from venvs import engine_environment, overlay
 PACKAGES_ON_AN_NPU = ("torch", "torch_npu", "vllm", "vllm_ascend")
 _QUIET = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 _EMULATED = {
-    "ASCEND_PATCHES_EMULATED_NPU": "1",
+    "EMULATED_NPU": "1",
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",

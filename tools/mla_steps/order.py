@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from emulated_npu import _streams
-from emulated_npu._trace import TensorId, Trace, TraceEvent
+from emulated_npu import TensorId, Trace, TraceEvent, tensor_id
 
 # (operation, an input) -> what comes out. Views have the name of what they are views of.
 _RESULTS = {
@@ -53,7 +52,7 @@ class Line(NamedTuple):
 
 def read(trace: Trace, names: Mapping[str, torch.Tensor]) -> list[Line]:
     """The step in a trace; it begins on the main stream, and ``names`` are the tensors that were there before it."""
-    known = {_streams.identity(tensor).memory: name for name, tensor in names.items()}
+    known = {tensor_id(tensor).memory: name for name, tensor in names.items()}
     numbers: dict[int, int] = {}
     main = trace.events[0].stream
     return [_line(event, main, known, numbers) for event in trace.events if _short(event.op) not in _LEFT_OUT]

@@ -17,7 +17,6 @@ import torch
 import ascend_patches
 import emulated_npu
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
-from emulated_npu import _accounting
 
 TYPES = (torch.float32, torch.bfloat16)
 
@@ -79,7 +78,7 @@ class _Counted:
 
 
 @contextmanager
-def attention_counted(model: Any, log: _accounting.Log) -> Iterator[_Counted]:
+def attention_counted(model: Any, log: emulated_npu.Log) -> Iterator[_Counted]:
     """Counts what attention layers do, without the linear layers in them."""
     counted, hooks = _Counted(), []
 
