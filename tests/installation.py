@@ -18,6 +18,15 @@ def installed_beside_what_is_here(folder: Path, *more: Path) -> Environment:
     sources = folder / "sources"
     left_out = shutil.ignore_patterns(".*", "build", "dist", "tests", "*.egg-info", "__pycache__")
     shutil.copytree(REPOSITORY, sources, ignore=left_out)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", environment.site_packages]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        environment.site_packages,
+    ]
     subprocess.run([*pip, sources, sources / "emulated_npu"], check=True)
     return environment

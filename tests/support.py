@@ -80,7 +80,7 @@ def clean_environ(path: Sequence[str | os.PathLike[str]], env: Mapping[str, str]
         for key, value in os.environ.items()
         if not key.startswith(("ASCEND_PATCHES", "PYTHON", "COV_", "VLLM_"))
     }
-    kept["PYTHONPATH"] = os.pathsep.join([*map(os.fspath, path), str(CORE)])
+    kept["PYTHONPATH"] = os.pathsep.join([*(os.fspath(each) for each in path), str(CORE)])
     kept["PYTHONDONTWRITEBYTECODE"] = "1"
     kept["PYTHONPYCACHEPREFIX"] = bytecode()
     return {**kept, **(env or {})}
@@ -284,7 +284,7 @@ class Environment:
         if isinstance(code_or_args, str):
             code_or_args = ["-c", textwrap.dedent(code_or_args)]
         environ = clean_environ((), env)
-        environ["PYTHONPATH"] = os.pathsep.join(map(os.fspath, path))
+        environ["PYTHONPATH"] = os.pathsep.join(os.fspath(each) for each in path)
         return run([self.python, *code_or_args], env=environ)
 
     def install_hook(self, *roots: str) -> None:

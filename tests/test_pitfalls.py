@@ -1,4 +1,4 @@
-"""What goes wrong with runtime patching, as others found out: each pitfall by its number, in real processes."""
+"""The pitfalls of docs/pitfalls.md, each by its number, in real processes."""
 
 from __future__ import annotations
 
@@ -477,8 +477,8 @@ def test_14_patched_functions_and_methods_are_targets_of_spawned_processes(aroun
 
 def test_15_the_identity_of_the_patch_set_changes_with_all_that_changes_compiled_code(world: World) -> None:
     world.package("vllm", {"engine": "def double(x):\n    return x * 2\n\ndef half(x):\n    return x / 2\n"})
-    declared = {"more": "options={'factor': Option(5, 'how much')}"}
-    world.patch("double", {"vllm.engine:double": "double"}, "def double(x):\n    return 1\n", **declared)
+    declared = "options={'factor': Option(5, 'how much')}"
+    world.patch("double", {"vllm.engine:double": "double"}, "def double(x):\n    return 1\n", more=declared)
     world.patch("half", {"vllm.engine:half": "half"}, "def half(wrapped, *rest):\n    return 1\n", around=True)
 
     def identity(**env: str) -> str:
@@ -493,7 +493,7 @@ def test_15_the_identity_of_the_patch_set_changes_with_all_that_changes_compiled
         identity(ASCEND_PATCHES="off"),
     ]
     again = identity()
-    world.patch("double", {"vllm.engine:double": "double"}, "def double(x):\n    return 2\n", **declared)
+    world.patch("double", {"vllm.engine:double": "double"}, "def double(x):\n    return 2\n", more=declared)
     seen.append(identity())
     world.patch("half", {"vllm.engine:half": "half"}, "def half(wrapped, *rest):\n    return 2\n", around=True)
     seen.append(identity())

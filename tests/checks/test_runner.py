@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ NEARLY = RIGHT * (1 + 1e-6)
 WRONG = RIGHT.flip(0)
 
 
+def _given(call: Call, device: Any) -> Call:
+    return call
+
+
 def outcome(original: Any, patched: Any, *, exact: torch.Tensor | None = RIGHT, **more: Any) -> runner.Outcome:
     """A case in which the two sides give these, or raise them."""
     sides = []
     for result in (original, patched):
-        check = Check(
-            "case", lambda _, result=result: Call(giving(result), giving(exact) if exact is not None else None), **more
-        )
+        call = Call(giving(result), giving(exact) if exact is not None else None)
+        check = Check("case", partial(_given, call), **more)
         case = runner.Case("patch", check, "float32")
         sides += runner.sides([case], exact=True)
     return runner.compared([case], sides[:1], sides[1:])[0]

@@ -37,9 +37,9 @@ def test_a_target_names_a_module_and_a_place_in_it(target: str) -> None:
 
 
 def test_a_rewrite_either_replaces_or_goes_around() -> None:
-    for given in ({}, {"replace": replacement, "around": replacement}):
+    for replace, around in ((None, None), (replacement, replacement)):
         with pytest.raises(DeclarationError, match="exactly one of replace= and around="):
-            Rewrite("vllm:run", **given)
+            Rewrite("vllm:run", replace=replace, around=around)
     with pytest.raises(DeclarationError, match="original_as= is not for it"):
         Rewrite("vllm:run", around=replacement, original_as="upstream")
 

@@ -6,6 +6,7 @@ import inspect
 import json
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -46,7 +47,8 @@ def test_copy_to_the_host_is_counted_with_shape_dtype_and_bytes(
 def test_copy_names_the_line_that_caused_it(tensor: torch.Tensor) -> None:
     with record() as log:
         tensor.cpu()
-        line = inspect.currentframe().f_lineno - 1
+        frame = inspect.currentframe()
+        line = frame.f_lineno - 2 if frame is not None else 0
     assert log.device_to_host[0].where == f"{__file__}:{line} in test_copy_names_the_line_that_caused_it"
 
 
@@ -230,7 +232,9 @@ def test_one_operator_of_torch_counts_as_one_dispatch(
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_counts_do_not_depend_on_the_gradient_mode(mode: Callable[[], object], tensor: torch.Tensor) -> None:
+def test_counts_do_not_depend_on_the_gradient_mode(
+    mode: Callable[[], AbstractContextManager[object]], tensor: torch.Tensor
+) -> None:
     with mode():
         assert dispatches(lambda: tensor.t().reshape(-1).softmax(0)) == {
             "aten::t": 1,

@@ -235,7 +235,7 @@ LOAD = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).g())"
 
 
 def load(library: Path, search: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", LOAD, library]
+    command: list[str | Path] = [sys.executable, "-c", LOAD, library]
     return subprocess.run(command, env={"LD_LIBRARY_PATH": str(search)}, capture_output=True, text=True, check=False)
 
 

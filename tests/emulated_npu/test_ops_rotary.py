@@ -293,7 +293,7 @@ class TestMrope:
         pick = torch.tensor([0] * 8 + [1] * 12 + [2] * 12)
         columns = torch.arange(32)
         chosen = [table[positions[pick].T, columns] for table in (cos, sin)]
-        assert_close(out, self.expected(q, *chosen, 64, neox=True))
+        assert_close(out, self.expected(q, chosen[0], chosen[1], 64, neox=True))
 
     def test_interleaved_sections_alternate_by_column(self, torch_npu):
         q, cache = values(4, 128), values(16, 64, seed=2)
@@ -302,7 +302,7 @@ class TestMrope:
         columns = torch.arange(32)
         pick = torch.where((columns < 30) & (columns % 3 > 0), columns % 3, 0)
         chosen = [table[positions[pick].T, columns] for table in cache.chunk(2, -1)]
-        assert_close(out, self.expected(q, *chosen, 64, neox=True))
+        assert_close(out, self.expected(q, chosen[0], chosen[1], 64, neox=True))
 
     def test_the_arguments_stay_as_they_were(self, torch_npu):
         q = values(2, 64).npu()

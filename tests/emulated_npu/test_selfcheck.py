@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -31,19 +32,19 @@ def test_the_package_is_the_command() -> None:
     assert "2 layers, 2 copies to the host" in result.stdout
 
 
-def test_everything_holds(report: dict[str, object]) -> None:
+def test_everything_holds(report: dict[str, Any]) -> None:
     assert report["holds"], report["checks"]
 
 
-def test_without_host_lengths_every_layer_copies_to_the_host(report: dict[str, object]) -> None:
+def test_without_host_lengths_every_layer_copies_to_the_host(report: dict[str, Any]) -> None:
     assert report["counts"]["without_host_lengths"]["device_to_host"] == 5
 
 
-def test_with_host_lengths_nothing_is_copied_to_the_host(report: dict[str, object]) -> None:
+def test_with_host_lengths_nothing_is_copied_to_the_host(report: dict[str, Any]) -> None:
     assert report["counts"]["with_host_lengths"]["device_to_host"] == 0
 
 
-def test_every_known_release_has_its_ops_counted(report: dict[str, object]) -> None:
+def test_every_known_release_has_its_ops_counted(report: dict[str, Any]) -> None:
     assert {"2.5.1", "2.13.0"} <= report["ops_by_release"].keys()
     assert all(report["ops_by_release"].values())
 

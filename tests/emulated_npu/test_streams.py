@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -330,7 +331,7 @@ def test_capture_ends_with_an_error() -> None:
         lambda x: torch.npu.current_stream().synchronize(),
     ],
 )
-def test_waiting_for_the_device_is_refused_while_capturing(wait: object) -> None:
+def test_waiting_for_the_device_is_refused_while_capturing(wait: Callable[[torch.Tensor], object]) -> None:
     x = torch.ones(2, device="npu")
     with (
         pytest.raises(RuntimeError, match="not permitted when stream is capturing"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -42,11 +43,11 @@ def qwen3_vl(attention: str) -> torch.nn.Module:
 
 
 @pytest.fixture(params=[qwen2_vl, qwen3_vl], ids=["Qwen2-VL", "Qwen3-VL"])
-def build(request: pytest.FixtureRequest) -> object:
+def build(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def tensors(output: object) -> list[torch.Tensor]:
+def tensors(output: Any) -> list[torch.Tensor]:
     if isinstance(output, torch.Tensor):
         return [output]
     return [tensor for part in output for tensor in tensors(part)]
@@ -54,7 +55,7 @@ def tensors(output: object) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @torch.inference_mode()
-def test_vision_tower_gives_the_output_of_the_cpu(build: object, attention: str) -> None:
+def test_vision_tower_gives_the_output_of_the_cpu(build: Any, attention: str) -> None:
     torch.manual_seed(0)
     tower = build(attention).eval()
     pixels = torch.randn(int(GRIDS.prod(1).sum()), PATCH_VALUES)
@@ -66,7 +67,7 @@ def test_vision_tower_gives_the_output_of_the_cpu(build: object, attention: str)
 
 
 @torch.inference_mode()
-def test_counts_of_a_vision_tower_repeat_exactly(build: object) -> None:
+def test_counts_of_a_vision_tower_repeat_exactly(build: Any) -> None:
     tower = build("sdpa").eval().to("npu")
     pixels, grids = torch.randn(int(GRIDS.prod(1).sum()), PATCH_VALUES, device="npu"), GRIDS.to("npu")
     logs = []

@@ -74,6 +74,7 @@ def test_vllm_0_13_gives_heads_apart_whatever_it_was_given() -> None:
 def test_vllm_ascend_0_15_takes_any_prefix(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Constructed:
         layer_name: str
+        given: tuple[Any, ...]
 
     def constructor(self: Any, num_heads: int, head_size: int, scale: Any, num_kv_heads: Any, prefix: str) -> None:
         self.index, self.given = int("".join(filter(str.isdigit, prefix))), (num_heads, head_size, scale, num_kv_heads)
@@ -88,6 +89,7 @@ def test_lengths_for_the_layers_stay_on_the_host() -> None:
     boundaries = np.array([0, 5, 8, 8], dtype=np.int32)
     with emulated_npu.record() as log:
         lengths = replacements.maybe_compute_seq_lens(object, None, boundaries, torch.device("npu"))
+    assert lengths is not None
     assert (lengths.tolist(), lengths.device.type) == ([5, 3, 0], "cpu")
     assert (log.device_to_host, log.host_to_device) == ([], [])
 

@@ -26,7 +26,7 @@ class Block:
 
     def __call__(self, hidden: torch.Tensor, cu_seqlens: torch.Tensor, **given: Any) -> torch.Tensor:
         lengths = known_lengths(cu_seqlens, TOKENS)
-        self.told, self.seen = lengths and lengths.values, hidden.shape
+        self.told, self.seen = lengths.values if lengths is not None else None, hidden.shape
         assert torch.equal(given["rotary_pos_emb_cos"].cpu(), torch.arange(TOKENS))
         return hidden + 1
 

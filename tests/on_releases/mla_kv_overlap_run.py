@@ -133,7 +133,8 @@ def failed(method: str) -> dict[str, Any]:
     def fail(*_: Any, **__: Any) -> None:
         raise FailedError
 
-    step, impl = mla.Step(), mla.make(**{method: fail})
+    replaced: dict[str, Any] = {method: fail}
+    step, impl = mla.Step(), mla.make(**replaced)
     with emulated_npu.trace() as trace:
         try:
             step.run(impl)

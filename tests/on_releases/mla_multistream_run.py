@@ -200,7 +200,7 @@ def reaches_upstream(attention: Any) -> dict[str, bool]:
 
 def spied(attention: Any, of: Any) -> bool:
     """Whether a call reaches upstream's forward as it was made."""
-    replacements = importlib.import_module("ascend_patches.patches.mla_multistream.replacements")
+    replacements: Any = importlib.import_module("ascend_patches.patches.mla_multistream.replacements")
     upstream, calls = replacements.upstream_attention_forward, []
     replacements.upstream_attention_forward = lambda *arguments: calls.append(arguments)
     positions, states, cache = torch.zeros(4).long().npu(), mla.hidden(4, torch.bfloat16), mla.caches(torch.bfloat16)

@@ -86,7 +86,7 @@ def compiled(world: Path) -> Callable[..., dict[str, Any]]:
             "VLLM_CPU_KVCACHE_SPACE": "1",
             **variables,
         }
-        command = [sys.executable, HERE / "compile_cache_run.py"]
+        command: list[str | Path] = [sys.executable, HERE / "compile_cache_run.py"]
         ran = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr[-8000:]
         found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])

@@ -81,7 +81,7 @@ def serve(world: Path, checkpoint: Path, reports: Path, **variables: str) -> Ser
         "VLLM_PLUGINS": "emulated_npu",
         **variables,
     }
-    command = [sys.executable, HERE / "shadow_engine_run.py", checkpoint, reports / "answers.json"]
+    command: list[str | Path] = [sys.executable, HERE / "shadow_engine_run.py", checkpoint, reports / "answers.json"]
     ran = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=540)
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-8000:]
     reported = [json.loads(path.read_text()) for path in reports.glob("ascend_patches-*.json")]

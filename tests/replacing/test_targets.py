@@ -526,7 +526,7 @@ def test_who_has_wrapped_a_target_is_told(module: ModuleType) -> None:
     @wraps(module.function)
     def theirs() -> None: ...
 
-    by = f"{__name__} ({__file__}:{theirs.__code__.co_firstlineno})"
+    by = f"{__name__} ({__file__}:{inspect.getsourcelines(theirs)[1]})"
     assert targets.foreign_wrapper(theirs) == by
     assert targets.foreign_wrapper(module.function) == ""
 

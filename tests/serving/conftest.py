@@ -7,7 +7,7 @@ import sys
 from functools import cache
 
 import pytest
-from engines import Engines, Seen, Serve
+from served_engines import Engines, Seen, Serve
 from serving_site import ROOT, Site
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from doctored import doctored
-from engines import SERVING, Engines, Seen
+from served_engines import SERVING, Engines, Seen
 from serving_site import Site
 
 pytestmark = pytest.mark.engine

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
-from engines import SERVING, Engines
 from prometheus_client.parser import text_string_to_metric_families
+from served_engines import SERVING, Engines
 from serving_site import Site, engine_environment
 from vllm_processes import ENGINE_CORE, FRONT_END, roles
 from vllm_server import Server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engines import SERVING, Engines, Seen
+from served_engines import SERVING, Engines, Seen
 from serving_site import Site
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]

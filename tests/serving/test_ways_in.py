@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engines import SERVING, Engines, Seen, Serve
 from questions import AT_ONCE, ONE_BY_ONE, STREAMED
+from served_engines import SERVING, Engines, Seen, Serve
 from serving_site import Site
 from vllm_processes import ENGINE_CORE, FRONT_END, WORKER
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engines import SERVING, Seen, Serve
+from served_engines import SERVING, Seen, Serve
 
 pytestmark = pytest.mark.engine
 

@@ -191,7 +191,7 @@ def test_the_kept_run_is_a_whole_one_without_complaint_and_its_plot_is_of_it() -
 @pytest.mark.engine
 def test_a_short_run_finds_no_difference(tmp_path: Path) -> None:
     kept = tmp_path / "soak.json"
-    command = [sys.executable, ROOT / "tools" / "soak", "--minutes", "0.2", "--json", kept]
+    command: list[str | Path] = [sys.executable, ROOT / "tools" / "soak", "--minutes", "0.2", "--json", kept]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     found = json.loads(kept.read_text(encoding="utf-8"))

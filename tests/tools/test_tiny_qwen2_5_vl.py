@@ -39,7 +39,7 @@ def test_layers_that_look_at_windows_and_at_whole_frames_alternate(checkpoint: P
 
 
 def test_the_command_says_where_it_wrote(checkpoint: Path, tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "tools" / "tiny_qwen2_5_vl.py", tmp_path / "new"]
+    command: list[str | Path] = [sys.executable, ROOT / "tools" / "tiny_qwen2_5_vl.py", tmp_path / "new"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stdout == f"{tmp_path / 'new'}\n"
     assert contents(tmp_path / "new") == contents(checkpoint)

@@ -50,7 +50,7 @@ def test_the_tokenizer_has_every_byte_and_the_ids_that_the_model_is_told_of(chec
 
 
 def test_the_command_says_where_it_wrote(checkpoint: Path, tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "tools" / "tiny_qwen3_vl.py", tmp_path / "new" / "folder"]
+    command: list[str | Path] = [sys.executable, ROOT / "tools" / "tiny_qwen3_vl.py", tmp_path / "new" / "folder"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ran.stdout == f"{tmp_path / 'new' / 'folder'}\n"
     assert contents(tmp_path / "new" / "folder") == contents(checkpoint)

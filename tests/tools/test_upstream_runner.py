@@ -110,7 +110,7 @@ def test_a_release_that_is_not_fetched_says_what_to_do(store: Store) -> None:
 
 def interpreter_with(tmp_path: Path, python: tuple[int, int] = (3, 11), **versions: str) -> str:
     """A Python whose environment has these distributions, as far as the runner can tell."""
-    stated = {"torch": None, "numpy": None, "vllm-ascend": None, "torch-npu": None}
+    stated: dict[str, str | None] = {"torch": None, "numpy": None, "vllm-ascend": None, "torch-npu": None}
     stated |= {name.replace("_", "-"): version for name, version in versions.items()}
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\necho '{json.dumps({'python': python, 'versions': stated})}'\n")
@@ -134,7 +134,7 @@ def test_the_right_environment_is_accepted(tmp_path: Path) -> None:
 )
 def test_a_wrong_environment_is_named(tmp_path: Path, versions: dict[str, str], complaint: str) -> None:
     with pytest.raises(CannotRunError, match=complaint):
-        runner.check(interpreter_with(tmp_path, **versions))
+        runner.check(interpreter_with(tmp_path, (3, 11), **versions))
 
 
 def test_an_interpreter_is_known_to_the_cache_by_its_tag(tmp_path: Path) -> None:

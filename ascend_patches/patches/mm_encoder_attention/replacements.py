@@ -126,7 +126,7 @@ def init_0_15(
 
 
 def maybe_compute_seq_lens(
-    cls: Any, attn_backend: Any, cu_seqlens: np.ndarray[Any, Any], device: torch.device
+    cls: Any, attn_backend: Any, cu_seqlens: np.ndarray[Any, Any] | None, device: torch.device
 ) -> torch.Tensor | None:
     """The lengths stay on the host, where the attention needs them.
 
