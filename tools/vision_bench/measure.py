@@ -80,7 +80,8 @@ class _Counted:
 @contextmanager
 def attention_counted(model: Any, log: emulated_npu.Log) -> Iterator[_Counted]:
     """Counts what attention layers do, without the linear layers in them."""
-    counted, hooks = _Counted(), []
+    counted = _Counted()
+    hooks: list[Any] = []
 
     def count(module: Any, sign: int) -> None:
         def before(*_: Any) -> None:
