@@ -24,7 +24,7 @@ BUILD = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.
 def built(project: Path, folder: Path) -> tuple[Path, Path]:
     """The wheel and the sdist of a project."""
     for kind in ("wheel", "sdist"):
-        command = [sys.executable, "-c", BUILD.format(kind), folder]
+        command: list[str | Path] = [sys.executable, "-c", BUILD.format(kind), folder]
         subprocess.run(command, cwd=project, check=True, capture_output=True, env=clean_environ(()), timeout=300)
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return wheel, sdist
@@ -100,7 +100,9 @@ def test_the_license_is_in_the_wheel_and_in_the_sdist_of_both(
         assert license in [data for name, data in content(wheel).items() if name.endswith("/LICENSE")]
         with tarfile.open(sdist) as packed:
             (member,) = (each for each in packed.getmembers() if each.name.count("/") == 1 and "LICENSE" in each.name)
-            assert packed.extractfile(member).read() == license
+            content_of = packed.extractfile(member)
+            assert content_of is not None
+            assert content_of.read() == license
 
 
 def test_the_sdist_of_the_emulated_npu_builds_the_same_wheel(emulated: tuple[Path, Path], tmp_path: Path) -> None:
@@ -160,8 +162,8 @@ def production(toolkit: tuple[Path, Path], tmp_path_factory: pytest.TempPathFact
     """A fresh environment with the toolkit's wheel and what it requires, and nothing of the repository."""
     environment = Environment(tmp_path_factory.mktemp("production") / "venv", with_toolkit=False)
     options = ["--no-deps", "--no-index", "--disable-pip-version-check", "--quiet"]
-    pip = [sys.executable, "-m", "pip", "--python", environment.python, "install", *options, toolkit[0]]
-    subprocess.run(pip, check=True, env=clean_environ(()), timeout=300)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", environment.python, "install", *options]
+    subprocess.run([*pip, toolkit[0]], check=True, env=clean_environ(()), timeout=300)
     environment.see(sysconfig.get_path("purelib"))
     return environment
 
