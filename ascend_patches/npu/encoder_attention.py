@@ -1,35 +1,16 @@
-"""Attention of a multimodal encoder: decided once for each layer, with lengths that are already on the host.
-
-A release's own way is told by its ``Release``; what the settings chose comes on top. A layer's plan is made when it is
-first used and not in its constructor, so that layers which existed before the patch have one too.
-"""
+"""Attention of a multimodal encoder by a plan of its layer, with lengths that are already on the host."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from ascend_patches.npu import attention_kernels as kernels
-from ascend_patches.npu.attention_options import AS_UPSTREAM, OFF, OPTIONS
 from ascend_patches.npu.host_lengths import Lengths, LengthsError, known_lengths, lengths_in, lengths_of
 from ascend_patches.npu.padding import context_of, output_buffer, padded
 
-PADDED_ABOVE = 64
-PADDED_SIZE = 128
-"""Between these sizes releases pad heads: the fused ops are documented for 128, and slow or refusing in between."""
-
 _PLAN = "_ascend_patches_plan"
-
-
-class Release(NamedTuple):
-    """What a release does, which is what ``as-upstream`` means there."""
-
-    kernel: Callable[[], str]
-    pads: Callable[[], bool] = lambda: True
-    captures: Callable[[], bool] = lambda: False
-    """Whether an encoder graph is being captured, for which the release has a way of its own."""
 
 
 class Plan(NamedTuple):
@@ -47,24 +28,19 @@ class Plan(NamedTuple):
         return self.padded_size > self.head_size
 
 
-def plan_of(layer: Any, release: Release) -> Plan:
-    """The plan of a layer, which it keeps."""
-    plan = known_plan(layer)
-    if plan is None:
-        plan = _made(layer, release)
-        setattr(layer, _PLAN, plan)
-    return plan
-
-
 def known_plan(layer: Any) -> Plan | None:
-    """The plan that a layer has been given already, for who wants to suit it."""
+    """The plan that a layer keeps, if it has one."""
     plan: Plan | None = layer.__dict__.get(_PLAN)
     return plan
 
 
+def keep_plan(layer: Any, plan: Plan) -> None:
+    """Have a layer keep its plan."""
+    setattr(layer, _PLAN, plan)
+
+
 def forward(
-    layer: Any,
-    release: Release,
+    plan: Plan,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -72,7 +48,6 @@ def forward(
     sequence_lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention over [batch, tokens, heads * size] or [batch, tokens, heads, size]; the output has the same form."""
-    plan = plan_of(layer, release)
     by_head = query.dim() == 4
     batch, tokens = query.shape[:2]
     lengths, key_lengths = _lengths(batch, tokens, key.shape[1], cu_seqlens, sequence_lengths)
@@ -128,26 +103,6 @@ def _kernel(plan: Plan, call: kernels.Call) -> str:
         # Where later releases keep that op, they give what it does not take to the fusion op.
         return kernels.FUSION_ATTENTION
     return plan.kernel
-
-
-def _made(layer: Any, release: Release) -> Plan:
-    size: int = layer.head_size
-    return Plan(
-        kernel=release.kernel() if OPTIONS.kernel == AS_UPSTREAM else OPTIONS.kernel,
-        scale=layer.scale if layer.scale is not None else size**-0.5,
-        heads=layer.num_heads,
-        kv_heads=layer.num_kv_heads,
-        head_size=size,
-        padded_size=max(size, _padded_size(size, release)),
-    )
-
-
-def _padded_size(size: int, release: Release) -> int:
-    if OPTIONS.padding == OFF:
-        return size
-    if OPTIONS.padding != AS_UPSTREAM:
-        return int(OPTIONS.padding)
-    return PADDED_SIZE if PADDED_ABOVE < size < PADDED_SIZE and release.pads() else size
 
 
 def _by_head(tensor: torch.Tensor, heads: int, size: int) -> torch.Tensor:

@@ -45,19 +45,19 @@ def as_in_0_17(model: Any, boundaries: Boundaries) -> Told:
     }
 
 
-def as_in_0_18(model: Any, boundaries: Boundaries, **more: Any) -> Told:
+def as_in_0_18(model: Any, boundaries: Boundaries) -> Told:
     attention, backend = _attention(), model.attn_backend
+    # From 0.21 on, of models that have it.
+    padded = (
+        {"fp8_padded_hidden_size": model.fp8_padded_hidden_size} if hasattr(model, "fp8_padded_hidden_size") else {}
+    )
     return {
         "sequence_lengths": attention.maybe_compute_seq_lens(backend, boundaries, model.device),
         "max_seqlen": torch.tensor(attention.compute_max_seqlen(backend, boundaries), dtype=torch.int32),
         "cu_seqlens": attention.maybe_recompute_cu_seqlens(
-            backend, boundaries, model.hidden_size, model.tp_size, model.device, **more
+            backend, boundaries, model.hidden_size, model.tp_size, model.device, **padded
         ),
     }
-
-
-def as_in_0_21(model: Any, boundaries: Boundaries) -> Told:
-    return as_in_0_18(model, boundaries, fp8_padded_hidden_size=model.fp8_padded_hidden_size)
 
 
 def _attention() -> Any:

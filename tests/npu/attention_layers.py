@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ascend_patches.npu import attention_kernels, encoder_attention
+from ascend_patches.patches.mm_encoder_attention.plans import Release, plan_of
 
 HEADS = 2
 SIZE = 72
@@ -65,7 +66,7 @@ def exact(given: Inputs, lengths: Sequence[int], *, scale: float | None = None) 
 class Layer(torch.nn.Module):
     """An encoder's attention layer: what MMEncoderAttention has, and no more."""
 
-    release = encoder_attention.Release(kernel=lambda: attention_kernels.FLASH_ATTENTION_UNPAD)
+    release = Release(kernel=lambda: attention_kernels.FLASH_ATTENTION_UNPAD)
 
     def __init__(
         self,
@@ -82,12 +83,12 @@ class Layer(torch.nn.Module):
 
     def forward(self, given: Inputs, cu_seqlens: torch.Tensor | None, **more: Any) -> torch.Tensor:
         return encoder_attention.forward(
-            self, self.release, given.query, given.key, given.value, cu_seqlens, more.get("sequence_lengths")
+            plan_of(self, self.release), given.query, given.key, given.value, cu_seqlens, more.get("sequence_lengths")
         )
 
 
 def layer_with(kernel: str, **given: Any) -> Layer:
     """A layer of a release that calls that kernel."""
     layer = Layer(**given)
-    layer.release = encoder_attention.Release(kernel=lambda: kernel)
+    layer.release = Release(kernel=lambda: kernel)
     return layer

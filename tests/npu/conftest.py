@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 import emulated_npu
-from ascend_patches.npu.attention_options import OPTIONS
 from ascend_patches.npu.encoder_call import CALLS
+from ascend_patches.patches.mm_encoder_attention.options import OPTIONS
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,10 +10,10 @@ from attention_layers import Layer, boundaries, exact, inputs, layer_with
 
 import emulated_npu
 from ascend_patches.npu import attention_kernels as kernels
-from ascend_patches.npu.attention_options import OPTIONS
-from ascend_patches.npu.encoder_attention import plan_of
 from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.host_lengths import LengthsError, hand_over
+from ascend_patches.patches.mm_encoder_attention.options import OPTIONS
+from ascend_patches.patches.mm_encoder_attention.plans import plan_of
 
 LENGTHS = (5, 3, 8)
 TOKENS = sum(LENGTHS)

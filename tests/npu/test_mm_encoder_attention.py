@@ -13,11 +13,11 @@ import torch
 from attention_layers import Layer, inputs
 
 import emulated_npu
-from ascend_patches.npu.attention_options import OPTIONS
 from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.host_lengths import known_lengths
 from ascend_patches.patches.mm_encoder_attention import replacements as replacements
 from ascend_patches.patches.mm_encoder_attention.declaration import PATCH
+from ascend_patches.patches.mm_encoder_attention.options import OPTIONS
 
 REPLACEMENTS = [
     replacements.forward_oot_of_vllm,

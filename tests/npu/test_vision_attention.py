@@ -9,9 +9,10 @@ import torch
 
 import emulated_npu
 from ascend_patches.npu import vision_attention
-from ascend_patches.npu.encoder_attention import Release, forward
+from ascend_patches.npu.encoder_attention import forward
 from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.host_lengths import hand_over
+from ascend_patches.patches.mm_encoder_attention.plans import Release, plan_of
 
 TOKENS, HEADS, SIZE = 6, 2, 72
 WIDTH = HEADS * SIZE
@@ -24,7 +25,7 @@ class Attention:
     scale, head_size, num_heads, num_kv_heads = 0.1, SIZE, HEADS, HEADS
 
     def __call__(self, query: Any, key: Any, value: Any, cu_seqlens: Any, max_seqlen: Any) -> torch.Tensor:
-        return forward(self, RELEASE, query, key, value, cu_seqlens)
+        return forward(plan_of(self, RELEASE), query, key, value, cu_seqlens)
 
 
 class Layer:

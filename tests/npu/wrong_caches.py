@@ -10,6 +10,7 @@ from attention_layers import Inputs, Layer
 
 import ascend_patches.npu.encoder_attention as encoder_attention
 from ascend_patches.npu.host_lengths import Lengths
+from ascend_patches.patches.mm_encoder_attention.plans import plan_of
 
 
 class _Caching(Layer):
@@ -24,7 +25,7 @@ class _Caching(Layer):
         lengths = self.lengths(cu_seqlens)
         if lengths.dtype != torch.int32:
             raise TypeError("the op takes lengths of int32")
-        plan = encoder_attention.plan_of(self, self.release)
+        plan = plan_of(self, self.release)
         known = Lengths(lengths.tolist())
         return encoder_attention.attend(plan, given.query, given.key, given.value, known, known)
 

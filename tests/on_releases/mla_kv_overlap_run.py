@@ -53,7 +53,7 @@ def main() -> None:
     report |= {"state": patch["state"], "after": seen(impl), "left alone after": left_alone()}
     report |= {"captured": captured(impl), "failing": failing(), "mutants": {n: mutant(*c) for n, c in MUTANTS.items()}}
     report |= {"attributes": sorted(vars(impl).keys() ^ vars(mla.make()).keys()), "streams": streams(impl)}
-    options = importlib.import_module("ascend_patches.patches.mla_kv_overlap.replacements").options
+    options = importlib.import_module("ascend_patches.patches.mla_kv_overlap.options").OPTIONS
     report["prefetch"] = {}
     for wanted in (False, True):
         options.prefetch = wanted

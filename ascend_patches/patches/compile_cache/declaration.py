@@ -5,20 +5,17 @@ from __future__ import annotations
 from ascend_patches.declaring.gates import version_in
 from ascend_patches.declaring.patch import Exemption, Part, Patch, Rewrite, Variant
 
-_VLLM = "vllm.compilation"
-_HERE = "ascend_patches.patches.compile_cache.replacements"
-
 
 def _variant(name: str, versions: str, factors: str) -> Variant:
     before = Rewrite(
-        f"{_VLLM}.caching:{factors}",
-        replace=f"{_HERE}:hash_factors",
+        factors,
+        replace="ascend_patches.patches.compile_cache.replacements:hash_factors",
         original_as="upstream_factors",
         compared=False,
     )
     after = Rewrite(
-        f"{_VLLM}.backends:CompilerManager.compute_hash",
-        replace=f"{_HERE}:compute_hash",
+        "vllm.compilation.backends:CompilerManager.compute_hash",
+        replace="ascend_patches.patches.compile_cache.replacements:compute_hash",
         original_as="upstream_compute_hash",
         compared=False,
     )
@@ -39,8 +36,8 @@ PATCH = Patch(
     ),
     retire="never: it belongs to patching at run time, not to a release",
     variants=(
-        _variant("vllm-0.13", ">=0.13,<0.15", "compilation_config_hash_factors"),
-        _variant("vllm-0.15", ">=0.15", "aot_compile_hash_factors"),
+        _variant("vllm-0.13", ">=0.13,<0.15", "vllm.compilation.caching:compilation_config_hash_factors"),
+        _variant("vllm-0.15", ">=0.15", "vllm.compilation.caching:aot_compile_hash_factors"),
     ),
     exemptions=(
         Exemption(

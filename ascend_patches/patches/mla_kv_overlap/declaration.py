@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ascend_patches.declaring.gates import absent, version_in
-from ascend_patches.declaring.patch import Exemption, Option, OptionValue, Patch, Rewrite, Variant
+from ascend_patches.declaring.patch import Exemption, Option, Patch, Rewrite, Variant
+from ascend_patches.patches.mla_kv_overlap.options import OPTIONS
 
-_IMPL = "vllm_ascend.attention.mla_v1:AscendMLAImpl"
-_NPU = "ascend_patches.patches.mla_kv_overlap.replacements"
-
+_PREPROCESS = "vllm_ascend.attention.mla_v1:AscendMLAImpl.mla_preprocess_decode"
 _QUERY_FIRST = Rewrite(
-    f"{_IMPL}.mla_preprocess_decode", replace=f"{_NPU}:preprocess_decode", original_as="upstream_preprocess"
-)
-_UNLESS_WRITTEN = Rewrite(
-    f"{_IMPL}.mla_preprocess_decode",
-    replace=f"{_NPU}:preprocess_decode_or_take_written",
+    _PREPROCESS,
+    replace="ascend_patches.patches.mla_kv_overlap.replacements:preprocess_decode",
     original_as="upstream_preprocess",
 )
-_PREFETCH = Rewrite(f"{_IMPL}._v_up_proj", replace=f"{_NPU}:v_up_proj", original_as="upstream_v_up_proj")
-
-_CALLED = tuple(
-    f"{_IMPL}.{name}"
-    for name in ("exec_kv_decode", "_q_proj_and_k_up_proj", "reorg_decode_q", "rope_single", "forward")
+_UNLESS_WRITTEN = Rewrite(
+    _PREPROCESS,
+    replace="ascend_patches.patches.mla_kv_overlap.replacements:preprocess_decode_or_take_written",
+    original_as="upstream_preprocess",
 )
-_CURRENT_KV = f"{_IMPL}._decode_requires_current_kv"
+_PREFETCH = Rewrite(
+    "vllm_ascend.attention.mla_v1:AscendMLAImpl._v_up_proj",
+    replace="ascend_patches.patches.mla_kv_overlap.replacements:v_up_proj",
+    original_as="upstream_v_up_proj",
+)
 
-
-def _configure(options: Mapping[str, OptionValue]) -> None:
-    from ascend_patches.patches.mla_kv_overlap import replacements as mla_kv_overlap
-
-    mla_kv_overlap.options.prefetch = bool(options["prefetch"])
-
+_CALLED = (
+    "vllm_ascend.attention.mla_v1:AscendMLAImpl.exec_kv_decode",
+    "vllm_ascend.attention.mla_v1:AscendMLAImpl._q_proj_and_k_up_proj",
+    "vllm_ascend.attention.mla_v1:AscendMLAImpl.reorg_decode_q",
+    "vllm_ascend.attention.mla_v1:AscendMLAImpl.rope_single",
+    "vllm_ascend.attention.mla_v1:AscendMLAImpl.forward",
+)
+_CURRENT_KV = "vllm_ascend.attention.mla_v1:AscendMLAImpl._decode_requires_current_kv"
 
 PATCH = Patch(
     name="mla-kv-overlap",
@@ -50,7 +49,7 @@ PATCH = Patch(
             False, "fetch o_proj's weight before its use on releases that no longer do (from 0.24), at most 16 MiB"
         )
     },
-    configure=_configure,
+    configure=OPTIONS.choose,
     variants=(
         Variant("0.13 to 0.23", version_in("vllm-ascend", ">=0.13,<0.24"), (_QUERY_FIRST,), relies_on=_CALLED),
         Variant(

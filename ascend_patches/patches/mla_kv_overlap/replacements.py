@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +12,12 @@ from vllm_ascend.attention.mla_v1 import AscendMLAImpl, DecodeMLAPreprocessResul
 
 from ascend_patches.npu.graph_capture import being_recorded
 from ascend_patches.npu.mla_prefetch import LARGEST_OUTPUT_PROJECTION, prefetch
+from ascend_patches.patches.mla_kv_overlap.options import OPTIONS
 
 if TYPE_CHECKING:
 
     def upstream_preprocess(impl: Any, *args: Any) -> Any: ...
     def upstream_v_up_proj(impl: Any, x: torch.Tensor) -> torch.Tensor: ...
-
-
-@dataclass
-class Options:
-    """What the settings say."""
-
-    prefetch: bool = False
-
-
-options = Options()
 
 
 def preprocess_decode(self: Any, q_c: Any, kv_no_split: Any, kv_cache: Any, attn_metadata: Any) -> Any:
@@ -99,6 +89,6 @@ def _keep_for(stream: Any, *tensors: torch.Tensor | None) -> None:
 
 def v_up_proj(self: Any, x: torch.Tensor) -> torch.Tensor:
     values = upstream_v_up_proj(self, x)
-    if options.prefetch and type(self) is AscendMLAImpl:
+    if OPTIONS.prefetch and type(self) is AscendMLAImpl:
         prefetch(self.o_proj.weight, values, LARGEST_OUTPUT_PROJECTION)
     return values

@@ -5,9 +5,6 @@ from __future__ import annotations
 from ascend_patches.declaring.gates import absent, version_in
 from ascend_patches.declaring.patch import Exemption, Patch, Rewrite, Variant
 
-_ATTENTION = "vllm_ascend.models.deepseek_v2:CustomDeepseekV2MLAAttention"
-_IMPL = "vllm_ascend.attention.mla_v1:AscendMLAImpl"
-
 PATCH = Patch(
     name="mla-multistream",
     summary="MLA decode writes its cache on the second stream, and prefetches q_a_proj and o_proj",
@@ -24,27 +21,27 @@ PATCH = Patch(
             gate=version_in("vllm-ascend", "==0.9.1rc1"),
             rewrites=(
                 Rewrite(
-                    f"{_ATTENTION}.forward",
+                    "vllm_ascend.models.deepseek_v2:CustomDeepseekV2MLAAttention.forward",
                     replace="ascend_patches.patches.mla_multistream.replacements:attention_forward",
                     original_as="upstream_attention_forward",
                 ),
                 Rewrite(
-                    f"{_IMPL}.forward",
+                    "vllm_ascend.attention.mla_v1:AscendMLAImpl.forward",
                     replace="ascend_patches.patches.mla_multistream.replacements:impl_forward",
                     original_as="upstream_impl_forward",
                 ),
                 Rewrite(
-                    f"{_ATTENTION}.__init__",
+                    "vllm_ascend.models.deepseek_v2:CustomDeepseekV2MLAAttention.__init__",
                     around="ascend_patches.patches.mla_multistream.graph_cache:name_in_text",
                 ),
             ),
             relies_on=(
-                f"{_IMPL}.__init__",
-                f"{_IMPL}.exec_kv",
-                f"{_IMPL}.rope_single",
-                f"{_IMPL}._q_proj_and_k_up_proj",
-                f"{_IMPL}._forward_decode",
-                f"{_IMPL}._v_up_proj_and_o_proj",
+                "vllm_ascend.attention.mla_v1:AscendMLAImpl.__init__",
+                "vllm_ascend.attention.mla_v1:AscendMLAImpl.exec_kv",
+                "vllm_ascend.attention.mla_v1:AscendMLAImpl.rope_single",
+                "vllm_ascend.attention.mla_v1:AscendMLAImpl._q_proj_and_k_up_proj",
+                "vllm_ascend.attention.mla_v1:AscendMLAImpl._forward_decode",
+                "vllm_ascend.attention.mla_v1:AscendMLAImpl._v_up_proj_and_o_proj",
                 "vllm_ascend.utils:npu_stream_switch",
                 "vllm_ascend.utils:npu_wait_tensor",
             ),

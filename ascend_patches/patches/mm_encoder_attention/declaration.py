@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from ascend_patches.declaring.gates import absent, version_in
 from ascend_patches.declaring.patch import Exemption, Option, Patch, Rewrite, Variant
-from ascend_patches.npu.attention_options import OPTIONS
+from ascend_patches.patches.mm_encoder_attention.options import OPTIONS
 
-_HERE = "ascend_patches.patches.mm_encoder_attention.replacements"
-_VLLM_0_13 = "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention"
-_VLLM = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention"
-_ASCEND = "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention"
+_ASCEND = "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention.forward_oot"
+_ASCEND_MADE = "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention.__init__"
 
 
-def _forward(owner: str, replace: str) -> Rewrite:
-    return Rewrite(
-        f"{owner}.forward_oot", replace=f"{_HERE}:{replace}", original_as="upstream_forward_oot", rank_local=True
-    )
+def _attends_by(target: str, replace: str) -> Rewrite:
+    return Rewrite(target, replace=replace, original_as="upstream_forward_oot", rank_local=True)
 
 
 _ALONE = absent("vllm-ascend")
-_FUSED_INFER = tuple(
-    f"{_ASCEND}.{helper}"
-    for helper in ("_forward_eager_fia", "_run_vit_fia", "_maybe_pad_qkv", "_restore_batch_layout")
+_FUSED_INFER = (
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._forward_eager_fia",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._run_vit_fia",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._maybe_pad_qkv",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._restore_batch_layout",
 )
 
 PATCH = Patch(
@@ -69,46 +67,74 @@ PATCH = Patch(
         Variant(
             "vllm-0.13",
             gate=version_in("vllm", ">=0.13,<0.14") & _ALONE,
-            rewrites=(_forward(_VLLM_0_13, "forward_oot_of_vllm_0_13"),),
-            relies_on=(f"{_VLLM_0_13}.__init__", f"{_VLLM_0_13}._forward_sdpa"),
+            rewrites=(
+                _attends_by(
+                    "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention.forward_oot",
+                    "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_of_vllm_0_13",
+                ),
+            ),
+            relies_on=(
+                "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention.__init__",
+                "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention._forward_sdpa",
+            ),
         ),
         Variant(
             "vllm-0.14",
             gate=version_in("vllm", ">=0.14") & _ALONE,
-            rewrites=(_forward(_VLLM, "forward_oot_of_vllm"),),
-            relies_on=(f"{_VLLM}.__init__", f"{_VLLM}._forward_sdpa"),
+            rewrites=(
+                _attends_by(
+                    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.forward_oot",
+                    "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_of_vllm",
+                ),
+            ),
+            relies_on=(
+                "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.__init__",
+                "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention._forward_sdpa",
+            ),
         ),
         Variant(
             "vllm-ascend-0.13",
             gate=version_in("vllm-ascend", ">=0.13,<0.15"),
-            rewrites=(_forward(_ASCEND, "forward_oot_0_13"),),
+            rewrites=(
+                _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_13"),
+            ),
         ),
         Variant(
             "vllm-ascend-0.15",
             gate=version_in("vllm-ascend", ">=0.15,<0.16"),
             rewrites=(
-                _forward(_ASCEND, "forward_oot_0_15"),
-                Rewrite(f"{_ASCEND}.__init__", replace=f"{_HERE}:init_0_15", original_as="upstream_init"),
+                _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_15"),
+                Rewrite(
+                    _ASCEND_MADE,
+                    replace="ascend_patches.patches.mm_encoder_attention.replacements:init_0_15",
+                    original_as="upstream_init",
+                ),
             ),
         ),
         Variant(
             "vllm-ascend-0.16",
             gate=version_in("vllm-ascend", ">=0.16,<0.18"),
-            rewrites=(_forward(_ASCEND, "forward_oot_0_15"),),
-            relies_on=(f"{_ASCEND}.__init__",),
+            rewrites=(
+                _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_15"),
+            ),
+            relies_on=(_ASCEND_MADE,),
         ),
         Variant(
             "vllm-ascend-0.18",
             gate=version_in("vllm-ascend", ">=0.18,<0.19"),
-            rewrites=(_forward(_ASCEND, "forward_oot_0_18"),),
-            relies_on=(f"{_ASCEND}.__init__",),
+            rewrites=(
+                _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_18"),
+            ),
+            relies_on=(_ASCEND_MADE,),
         ),
         Variant(
             "vllm-ascend-0.19",
             gate=version_in("vllm-ascend", ">=0.19,<0.22"),
-            rewrites=(_forward(_ASCEND, "forward_oot_0_19"),),
+            rewrites=(
+                _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_19"),
+            ),
             relies_on=(
-                f"{_ASCEND}.__init__",
+                _ASCEND_MADE,
                 "vllm_ascend.device.device_op:BaseDeviceAdaptor.npu_flash_attention",
                 "vllm_ascend.device.device_op:A5DeviceAdaptor.npu_flash_attention",
             ),
@@ -116,18 +142,24 @@ PATCH = Patch(
         Variant(
             "vllm-ascend-0.22",
             gate=version_in("vllm-ascend", ">=0.22,<0.23"),
-            rewrites=(_forward(_ASCEND, "forward_oot_0_22"),),
-            relies_on=(f"{_ASCEND}.__init__", *_FUSED_INFER),
+            rewrites=(
+                _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_22"),
+            ),
+            relies_on=(_ASCEND_MADE, *_FUSED_INFER),
         ),
         Variant(
             "vllm-ascend-0.23",
             gate=version_in("vllm-ascend", ">=0.23"),
             rewrites=(
-                _forward(_ASCEND, "forward_oot_0_22"),
-                Rewrite(f"{_ASCEND}.maybe_compute_seq_lens", replace=f"{_HERE}:maybe_compute_seq_lens", compared=False),
+                _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_22"),
+                Rewrite(
+                    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention.maybe_compute_seq_lens",
+                    replace="ascend_patches.patches.mm_encoder_attention.replacements:maybe_compute_seq_lens",
+                    compared=False,
+                ),
             ),
             relies_on=(
-                f"{_ASCEND}.__init__",
+                _ASCEND_MADE,
                 *_FUSED_INFER,
                 "vllm_ascend.worker.encoder_acl_graph:maybe_compute_actual_seq_lengths",
             ),

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ascend_patches.npu import attention_kernels as kernels
-from ascend_patches.npu.encoder_attention import Release, forward
+from ascend_patches.npu.encoder_attention import forward
 from ascend_patches.npu.encoder_call import current_call
 from ascend_patches.npu.graph_capture import being_recorded
 from ascend_patches.npu.host_lengths import announce
+from ascend_patches.patches.mm_encoder_attention.plans import Release, plan_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ def _forward_of_vllm(
     max_seqlen: torch.Tensor | None = None,
     sequence_lengths: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return forward(layer, BASE, query, key, value, cu_seqlens, sequence_lengths)
+    return forward(plan_of(layer, BASE), query, key, value, cu_seqlens, sequence_lengths)
 
 
 def forward_oot_of_vllm_0_13(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -99,7 +100,7 @@ def _forward_oot(release: Release) -> Callable[..., torch.Tensor]:
             # Before 0.16 it has no such parameter, and nobody gives it.
             given = () if sequence_lengths is None else (sequence_lengths,)
             return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, *given)
-        return forward(self, release, query, key, value, cu_seqlens, sequence_lengths)
+        return forward(plan_of(self, release), query, key, value, cu_seqlens, sequence_lengths)
 
     return forward_oot
 

@@ -12,7 +12,7 @@ import torch
 
 from ascend_patches.npu.compiled_blocks import any_compiled
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_17, as_in_0_18, as_in_0_21, told
+from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_17, as_in_0_18, told
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.position_embeddings import Grid, interpolated
 from ascend_patches.npu.vision_attention import for_blocks
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 def forward_0_13(self: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]]) -> torch.Tensor:
     if not _serves(self):
         return upstream_forward(self, x, grid_thw)
-    return _forward(self, _cast(self, x), grid_thw, as_in_0_13)
+    return _forward(self, x, grid_thw, as_in_0_13)
 
 
 def forward_0_17(self: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]]) -> torch.Tensor:
     if not _serves(self):
         return upstream_forward(self, x, grid_thw)
-    return _forward(self, _cast(self, x), grid_thw, as_in_0_17)
+    return _forward(self, x, grid_thw, as_in_0_17)
 
 
 def forward_0_18(self: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]]) -> torch.Tensor:
     if not _serves(self):
         return upstream_forward(self, x, grid_thw)
-    return _forward(self, _cast(self, x), grid_thw, as_in_0_18)
+    return _forward(self, x, grid_thw, as_in_0_18)
 
 
 def forward_0_19(
@@ -50,32 +50,7 @@ def forward_0_19(
 ) -> torch.Tensor:
     if encoder_metadata is not None or not _serves(self):
         return _with_metadata(self, x, grid_thw, encoder_metadata)
-    return _forward(self, _cast(self, x), grid_thw, as_in_0_18)
-
-
-def forward_0_21(
-    self: Any,
-    x: torch.Tensor,
-    grid_thw: torch.Tensor | list[list[int]],
-    *,
-    encoder_metadata: dict[str, torch.Tensor] | None = None,
-) -> torch.Tensor:
-    if encoder_metadata is not None or not _serves(self):
-        return _with_metadata(self, x, grid_thw, encoder_metadata)
-    return _forward(self, _cast(self, x), grid_thw, as_in_0_21)
-
-
-def forward_0_32(
-    self: Any,
-    x: torch.Tensor,
-    grid_thw: torch.Tensor | list[list[int]],
-    *,
-    encoder_metadata: dict[str, torch.Tensor] | None = None,
-) -> torch.Tensor:
-    if encoder_metadata is not None or not _serves(self):
-        return _with_metadata(self, x, grid_thw, encoder_metadata)
-    normed = self.input_norm(x.to(device=self.device, non_blocking=True), self.dtype)
-    return _forward(self, normed, grid_thw, as_in_0_21)
+    return _forward(self, x, grid_thw, as_in_0_18)
 
 
 def _with_metadata(
@@ -93,14 +68,19 @@ def _serves(model: Any) -> bool:
     return serves() and not any_compiled(model.blocks)
 
 
-def _cast(model: Any, x: torch.Tensor) -> torch.Tensor:
-    return x.to(device=model.device, dtype=model.dtype, non_blocking=True)
+def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
+    norm = getattr(model, "input_norm", None)
+    if norm is None:
+        return x.to(device=model.device, dtype=model.dtype, non_blocking=True)
+    # From 0.32 on the encoder normalizes pixels itself.
+    normed: torch.Tensor = norm(x.to(device=model.device, non_blocking=True), model.dtype)
+    return normed
 
 
 def _forward(model: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]], way: Way) -> torch.Tensor:
     grids = grid_thw if isinstance(grid_thw, list) else grid_thw.tolist()
     with encoder_call():
-        hidden = for_blocks(model.patch_embed(x) + _positions(model, grids), model.blocks)
+        hidden = for_blocks(model.patch_embed(_input(model, x)) + _positions(model, grids), model.blocks)
         cos, sin = model.rot_pos_emb(grids)
         sequences = told(model, frames_of(grids), way)
         tapped = []

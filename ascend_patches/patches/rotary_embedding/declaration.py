@@ -5,23 +5,24 @@ from __future__ import annotations
 from ascend_patches.declaring.gates import absent, version_in
 from ascend_patches.declaring.patch import Exemption, Patch, Rewrite, Variant
 
-_VLLM = "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb"
-_ASCEND = "vllm_ascend.ops.rotary_embedding:AscendApplyRotaryEmb"
-_PROFILE = "vllm_ascend.device.hardware_profile"
+_VLLM = "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward_oot"
+_ASCEND = "vllm_ascend.ops.rotary_embedding:AscendApplyRotaryEmb.forward_oot"
+_ASCEND_MADE = "vllm_ascend.ops.rotary_embedding:AscendApplyRotaryEmb.__init__"
 
-_MADE_AND_COMPUTED = (f"{_VLLM}.__init__", f"{_VLLM}.forward_static")
-_PROCESSED = (*_MADE_AND_COMPUTED, f"{_VLLM}._pre_process", f"{_VLLM}._post_process")
+_MADE_AND_COMPUTED = (
+    "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.__init__",
+    "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward_static",
+)
+_PROCESSED = (
+    *_MADE_AND_COMPUTED,
+    "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb._pre_process",
+    "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb._post_process",
+)
 _ALONE = absent("vllm-ascend")
 
 
-def _forward(owner: str, replace: str) -> tuple[Rewrite, ...]:
-    return (
-        Rewrite(
-            f"{owner}.forward_oot",
-            replace=f"ascend_patches.patches.rotary_embedding.replacements:{replace}",
-            rank_local=True,
-        ),
-    )
+def _turned_by(target: str, replace: str) -> tuple[Rewrite, ...]:
+    return (Rewrite(target, replace=replace, rank_local=True),)
 
 
 PATCH = Patch(
@@ -39,36 +40,36 @@ PATCH = Patch(
         Variant(
             "vllm-0.13",
             gate=version_in("vllm", ">=0.13,<0.14") & _ALONE,
-            rewrites=_forward(_VLLM, "forward_oot_of_vllm_0_13"),
+            rewrites=_turned_by(_VLLM, "ascend_patches.patches.rotary_embedding.replacements:forward_oot_of_vllm_0_13"),
             relies_on=_MADE_AND_COMPUTED,
         ),
         Variant(
             "vllm-0.14",
             gate=version_in("vllm", ">=0.14") & _ALONE,
-            rewrites=_forward(_VLLM, "forward_oot_of_vllm"),
+            rewrites=_turned_by(_VLLM, "ascend_patches.patches.rotary_embedding.replacements:forward_oot_of_vllm"),
             relies_on=_PROCESSED,
         ),
         Variant(
             "vllm-ascend-0.13",
             gate=version_in("vllm-ascend", ">=0.13,<0.14"),
-            rewrites=_forward(_ASCEND, "forward_oot_0_13"),
-            relies_on=(f"{_ASCEND}.__init__", *_MADE_AND_COMPUTED),
+            rewrites=_turned_by(_ASCEND, "ascend_patches.patches.rotary_embedding.replacements:forward_oot_0_13"),
+            relies_on=(_ASCEND_MADE, *_MADE_AND_COMPUTED),
         ),
         Variant(
             "vllm-ascend-0.14",
             gate=version_in("vllm-ascend", ">=0.14,<0.30"),
-            rewrites=_forward(_ASCEND, "forward_oot"),
-            relies_on=(f"{_ASCEND}.__init__", *_PROCESSED),
+            rewrites=_turned_by(_ASCEND, "ascend_patches.patches.rotary_embedding.replacements:forward_oot"),
+            relies_on=(_ASCEND_MADE, *_PROCESSED),
         ),
         Variant(
             "vllm-ascend-0.30",
             gate=version_in("vllm-ascend", ">=0.30"),
-            rewrites=_forward(_ASCEND, "forward_oot_0_30"),
+            rewrites=_turned_by(_ASCEND, "ascend_patches.patches.rotary_embedding.replacements:forward_oot_0_30"),
             relies_on=(
-                f"{_ASCEND}.__init__",
+                _ASCEND_MADE,
                 *_PROCESSED,
-                f"{_PROFILE}:get_current_hardware_profile",
-                f"{_PROFILE}:HardwareProfile.supports",
+                "vllm_ascend.device.hardware_profile:get_current_hardware_profile",
+                "vllm_ascend.device.hardware_profile:HardwareProfile.supports",
             ),
         ),
     ),

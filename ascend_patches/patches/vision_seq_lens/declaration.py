@@ -5,100 +5,119 @@ from __future__ import annotations
 from ascend_patches.declaring.gates import version_in
 from ascend_patches.declaring.patch import Exemption, Part, Patch, Rewrite, Variant
 
-_MODELS = "vllm.model_executor.models"
-_ENCODER = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention"
+_ONE_CALL = "ascend_patches.npu.vision_transformers:one_call"
+_ONE_CALL_OF_FRAMES = "ascend_patches.npu.vision_transformers:one_call_of_frames"
+_ONE_CALL_OF_CLIPS = "ascend_patches.npu.vision_transformers:one_call_of_clips"
+_FRAMES_PREPARED = "ascend_patches.npu.vision_transformers:frames_prepared"
+_CLIPS_PREPARED = "ascend_patches.npu.vision_transformers:clips_prepared"
 
 
-def _around(target: str, advice: str, *, compared: bool = True) -> Rewrite:
-    return Rewrite(target, around=f"ascend_patches.npu.vision_transformers:{advice}", compared=compared)
+def _made_in_forward(name: str, forward: str, advice: str) -> Part:
+    """A model that computes its sequences within its forward."""
+    return Part(name, (Rewrite(forward, around=advice),))
 
 
-def _made_in_forward(name: str, model: str, of: str) -> Part:
-    return Part(name, (_around(f"{_MODELS}.{model}.forward", f"one_call_of_{of}"),))
+def _prepared_apart(name: str, forward: str, advice: str, prepare: str, prepared: str) -> Part:
+    """A model that computes its sequences in a method of their own."""
+    return Part(name, (Rewrite(forward, around=advice), Rewrite(prepare, around=prepared, compared=False)))
 
 
-def _prepared_apart(name: str, model: str, of: str, forward: str = "one_call") -> Part:
-    return Part(
-        name,
-        (
-            _around(f"{_MODELS}.{model}.forward", forward),
-            _around(f"{_MODELS}.{model}.prepare_encoder_metadata", f"{of}_prepared", compared=False),
-        ),
-    )
+def _replaced(name: str, forward: str, replace: str, *relies_on: str) -> Part:
+    """A model whose whole forward is replaced."""
+    return Part(name, (Rewrite(forward, replace=replace, original_as="upstream_forward"),), relies_on)
 
 
-def _forward(name: str, module: str, model: str, replace: str, *relies_on: str) -> Part:
-    """A model whose whole forward is replaced; relied on are functions of its module, or of another that is named."""
-    target = f"{_MODELS}.{module}:{model}.forward"
-    replacement = f"ascend_patches.patches.vision_seq_lens.{module}:{replace}"
-    return Part(
-        name,
-        (
-            Rewrite(
-                target,
-                replace=replacement,
-                original_as="upstream_forward",
-            ),
-        ),
-        tuple(each if ":" in each else f"{_MODELS}.{module}:{each}" for each in relies_on),
-    )
-
-
-def _qwen2_5(replace: str, *relies_on: str) -> Part:
-    model = "Qwen2_5_VisionTransformer"
-    return _forward(
-        "Qwen2.5-VL",
-        "qwen2_5_vl",
-        model,
-        replace,
-        f"{model}.__init__",
-        f"{model}.rotary_pos_emb_thw",
-        f"{model}.get_window_index_thw",
-        f"{model}.get_rope_by_thw",
-        "Qwen2_5_VisionPatchEmbed.forward",
-        "Qwen2_5_VisionBlock.forward",
-        "Qwen2_5_VisionPatchMerger.forward",
-        *relies_on,
-    )
-
-
-_QWEN2 = "qwen2_vl:Qwen2VisionTransformer"
-_GLM = "glm4_1v:Glm4vVisionTransformer"
-_OMNI = "qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer"
-_KIMI = "kimi_k25_vit:MoonViT3dEncoder"
-
-_QWEN2_MADE = _made_in_forward("Qwen2-VL", _QWEN2, "frames")
-_QWEN2_PREPARED = _prepared_apart("Qwen2-VL", _QWEN2, "frames")
-_LONGEST = "Qwen2_5_VisionTransformer.compute_attn_mask_seqlen"
-_METADATA = "Qwen2_5_VisionTransformer.prepare_encoder_metadata"
-_QWEN2_5_MADE = _qwen2_5("forward_0_13", _LONGEST)
-_QWEN2_5_PREPARED = _qwen2_5("forward_0_21", _LONGEST, _METADATA)
-_QWEN2_5_HOOKED = _qwen2_5(
-    "forward_0_22", _METADATA, f"{_ENCODER}.compute_max_seqlen", f"{_ENCODER}.maybe_recompute_cu_seqlens"
+_OMNI_MADE = _made_in_forward(
+    "Qwen3-Omni",
+    "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.forward",
+    _ONE_CALL_OF_FRAMES,
 )
-_GLM_MADE = _forward(
+_AUDIO = _made_in_forward(
+    "Qwen3-Omni's audio",
+    "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoder.forward",
+    _ONE_CALL,
+)
+
+_QWEN2 = "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.forward"
+_QWEN2_MADE = _made_in_forward("Qwen2-VL", _QWEN2, _ONE_CALL_OF_FRAMES)
+_QWEN2_PREPARED = _prepared_apart(
+    "Qwen2-VL",
+    _QWEN2,
+    _ONE_CALL,
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.prepare_encoder_metadata",
+    _FRAMES_PREPARED,
+)
+
+_QWEN2_5 = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.forward"
+_QWEN2_5_CALLED = (
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.__init__",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.rotary_pos_emb_thw",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.get_window_index_thw",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.get_rope_by_thw",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionPatchEmbed.forward",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionBlock.forward",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionPatchMerger.forward",
+)
+_QWEN2_5_LONGEST = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.compute_attn_mask_seqlen"
+_QWEN2_5_METADATA = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.prepare_encoder_metadata"
+_QWEN2_5_MADE = _replaced(
+    "Qwen2.5-VL",
+    _QWEN2_5,
+    "ascend_patches.patches.vision_seq_lens.qwen2_5_vl:forward_0_13",
+    *_QWEN2_5_CALLED,
+    _QWEN2_5_LONGEST,
+)
+_QWEN2_5_PREPARED = _replaced(
+    "Qwen2.5-VL",
+    _QWEN2_5,
+    "ascend_patches.patches.vision_seq_lens.qwen2_5_vl:forward_0_21",
+    *_QWEN2_5_CALLED,
+    _QWEN2_5_LONGEST,
+    _QWEN2_5_METADATA,
+)
+_QWEN2_5_HOOKED = _replaced(
+    "Qwen2.5-VL",
+    _QWEN2_5,
+    "ascend_patches.patches.vision_seq_lens.qwen2_5_vl:forward_0_22",
+    *_QWEN2_5_CALLED,
+    _QWEN2_5_METADATA,
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.compute_max_seqlen",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_recompute_cu_seqlens",
+)
+
+_GLM = "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.forward"
+_GLM_MADE = _replaced(
     "GLM-4.1V",
-    "glm4_1v",
-    "Glm4vVisionTransformer",
-    "forward_0_13",
-    "Glm4vVisionTransformer.__init__",
-    "Glm4vVisionTransformer.rot_pos_emb",
-    "Glm4vVisionTransformer.compute_attn_mask_seqlen",
-    "Glm4vVisionEmbeddings.forward",
-    "Glm4vVisionBlock.forward",
+    _GLM,
+    "ascend_patches.patches.vision_seq_lens.glm4_1v:forward_0_13",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.__init__",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.rot_pos_emb",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.compute_attn_mask_seqlen",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionEmbeddings.forward",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionBlock.forward",
 )
-_GLM_PREPARED = _prepared_apart("GLM-4.1V", _GLM, "frames")
-_OMNI_MADE = _made_in_forward("Qwen3-Omni", _OMNI, "frames")
-_KIMI_MADE = _made_in_forward("Kimi-K2.5", _KIMI, "clips")
+_GLM_PREPARED = _prepared_apart(
+    "GLM-4.1V",
+    _GLM,
+    _ONE_CALL,
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.prepare_encoder_metadata",
+    _FRAMES_PREPARED,
+)
+
+_KIMI = "vllm.model_executor.models.kimi_k25_vit:MoonViT3dEncoder.forward"
+_KIMI_MADE = _made_in_forward("Kimi-K2.5", _KIMI, _ONE_CALL_OF_CLIPS)
 # Its vision tower prepares before it calls the encoder, so the encoder's forward has to say the lengths as well.
-_KIMI_PREPARED = _prepared_apart("Kimi-K2.5", _KIMI, "clips", "one_call_of_clips")
-_AUDIO = Part(
-    "Qwen3-Omni's audio", (_around(f"{_MODELS}.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoder.forward", "one_call"),)
+_KIMI_PREPARED = _prepared_apart(
+    "Kimi-K2.5",
+    _KIMI,
+    _ONE_CALL_OF_CLIPS,
+    "vllm.model_executor.models.kimi_k25_vit:MoonViT3dEncoder.prepare_encoder_metadata",
+    _CLIPS_PREPARED,
 )
 
 
 def _variant(name: str, versions: str, *parts: Part) -> Variant:
-    return Variant(f"vllm-{name}", version_in("vllm", versions), parts=(_OMNI_MADE, *parts))
+    return Variant(name, version_in("vllm", versions), parts=(_OMNI_MADE, *parts))
 
 
 PATCH = Patch(
@@ -112,12 +131,12 @@ PATCH = Patch(
     upstream=("https://github.com/vllm-project/vllm-ascend/pull/6448",),
     retire="once the oldest vllm-ascend in use gets host sequence lengths from each of these encoders",
     variants=(
-        _variant("0.13", ">=0.13,<0.15", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE),
-        _variant("0.15", ">=0.15,<0.21", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, _KIMI_MADE, _AUDIO),
-        _variant("0.21", ">=0.21,<0.22", _QWEN2_MADE, _QWEN2_5_PREPARED, _GLM_MADE, _KIMI_MADE, _AUDIO),
-        _variant("0.22", ">=0.22,<0.23", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, _KIMI_MADE, _AUDIO),
-        _variant("0.23", ">=0.23,<0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, _KIMI_PREPARED, _AUDIO),
-        _variant("0.24", ">=0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, _KIMI_PREPARED, _AUDIO),
+        _variant("vllm-0.13", ">=0.13,<0.15", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE),
+        _variant("vllm-0.15", ">=0.15,<0.21", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, _KIMI_MADE, _AUDIO),
+        _variant("vllm-0.21", ">=0.21,<0.22", _QWEN2_MADE, _QWEN2_5_PREPARED, _GLM_MADE, _KIMI_MADE, _AUDIO),
+        _variant("vllm-0.22", ">=0.22,<0.23", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, _KIMI_MADE, _AUDIO),
+        _variant("vllm-0.23", ">=0.23,<0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, _KIMI_PREPARED, _AUDIO),
+        _variant("vllm-0.24", ">=0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, _KIMI_PREPARED, _AUDIO),
     ),
     exemptions=(Exemption(version_in("vllm", "<0.13"), "before 0.13 no release has an encoder attention to serve"),),
 )

@@ -13,7 +13,7 @@ import torch
 
 from ascend_patches.npu.compiled_blocks import any_compiled
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_21, told
+from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_18, told
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_lengths import announce
 from ascend_patches.npu.vision_attention import for_blocks
@@ -45,7 +45,7 @@ def forward_0_22(
     *,
     encoder_metadata: dict[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    return _forward(self, x, grid_thw, as_in_0_21, encoder_metadata)
+    return _forward(self, x, grid_thw, as_in_0_18, encoder_metadata)
 
 
 def _forward(
