@@ -47,15 +47,13 @@ def as_in_0_17(model: Any, boundaries: Boundaries) -> Told:
 
 def as_in_0_18(model: Any, boundaries: Boundaries) -> Told:
     attention, backend = _attention(), model.attn_backend
-    # From 0.21 on, of models that have it.
-    padded = (
-        {"fp8_padded_hidden_size": model.fp8_padded_hidden_size} if hasattr(model, "fp8_padded_hidden_size") else {}
-    )
+    # Models have these from 0.21 on.
+    more = {name: getattr(model, name) for name in ("fp8_padded_hidden_size",) if hasattr(model, name)}
     return {
         "sequence_lengths": attention.maybe_compute_seq_lens(backend, boundaries, model.device),
         "max_seqlen": torch.tensor(attention.compute_max_seqlen(backend, boundaries), dtype=torch.int32),
         "cu_seqlens": attention.maybe_recompute_cu_seqlens(
-            backend, boundaries, model.hidden_size, model.tp_size, model.device, **padded
+            backend, boundaries, model.hidden_size, model.tp_size, model.device, **more
         ),
     }
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from einops import rearrange
 
 Grid = Sequence[int]
 """Frames, rows and columns of an image or video, in patches."""
@@ -40,7 +41,8 @@ def _corners(rows: int, columns: int, side: int, merge: int) -> tuple[torch.Tens
     only_down, only_along = down - both, along - both
     neither = 1 - down - only_along
     indices = [top[:, None] * side + edge[None, :] for top in (above, below) for edge in (left, right)]
-    order = torch.arange(rows * columns).view(rows // merge, merge, columns // merge, merge).transpose(1, 2).flatten()
+    by_place = torch.arange(rows * columns).view(rows, columns)
+    order = rearrange(by_place, "(row down) (column along) -> (row column down along)", down=merge, along=merge)
     return (
         torch.stack(indices).flatten(1)[:, order],
         torch.stack((neither, only_along, only_down, both)).flatten(1)[:, order].unsqueeze(2),

@@ -9,6 +9,7 @@ from operator import or_
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 
 from ascend_patches.checks import world
 from ascend_patches.checks.check import NOWHERE, WITH_VLLM_ASCEND, Call, Check
@@ -105,11 +106,11 @@ def exact(case: Case, given: Inputs) -> torch.Tensor:
     """The rotation of the leading channels, pair by pair, in float64."""
     x, cos, sin = (tensor.cpu().double() for tensor in given)
     leading, rest = x[..., : case.width], x[..., case.width :]
-    pairs = leading.unflatten(-1, (2, -1) if case.neox else (-1, 2))
-    first, second = pairs.unbind(-2 if case.neox else -1)
+    channels = "(member pair)" if case.neox else "(pair member)"
+    first, second = rearrange(leading, f"... {channels} -> member ... pair", member=2)
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-    turned = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-2 if case.neox else -1)
-    return torch.cat((turned.flatten(-2), rest), dim=-1)
+    turned = torch.stack((first * cos - second * sin, second * cos + first * sin))
+    return torch.cat((rearrange(turned, f"member ... pair -> ... {channels}"), rest), dim=-1)
 
 
 def prepare(case: Case, dtype: torch.dtype) -> Call:
