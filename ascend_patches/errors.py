@@ -7,6 +7,10 @@ class AscendPatchesError(Exception):
     """Base of every error this package raises on purpose."""
 
 
+class UsageError(AscendPatchesError):
+    """A command line asks for something that makes no sense; the command ends with 2."""
+
+
 class DeclarationError(AscendPatchesError):
     """A patch, variant, rewrite, option or gate is declared in a way that cannot work."""
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any, NoReturn
 
 from ascend_patches._version import __version__
-from ascend_patches.errors import AscendPatchesError
+from ascend_patches.errors import AscendPatchesError, UsageError
 
 EXIT_CODES = (
     "exit codes: 0 fine; 1 a patch failed, strict mode would stop, or the command could not do its work; 2 usage"
@@ -22,42 +24,136 @@ EXIT_CODES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    from ascend_patches.commands.console import Output
+
     parsed = parser().parse_args(arguments)
-    module, _, function = parsed.run.partition(":")
+    before = sys.stdout
+    output = Output(before) if before is not None else None
+    if output is not None:
+        sys.stdout = output
     try:
+        module, _, function = parsed.run.partition(":")
         code = int(getattr(import_module(f"ascend_patches.commands.{module}"), function)(parsed))
-        sys.stdout.flush()
+        if output is not None:
+            output.flush()
+        return code
+    except UsageError as error:
+        return _complain(error, 2)
     except AscendPatchesError as error:
-        print(f"ascend-patches: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader of our output has gone; there is nobody to tell
-        _drop_output()
-        return 1
+        return _complain(error, 1)
     except OSError as error:
-        _drop_output()
-        print(f"ascend-patches: {error}", file=sys.stderr)
-        return 1
+        if output is not None:
+            output.drop()
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("ASCEND_PATCHES_DEBUG"):
+            raise
+        return _complain(
+            f"{parsed.name} met an error of its own: {type(error).__name__}: {error}. That is a mistake in "
+            "ascend-patches: run it again with ASCEND_PATCHES_DEBUG=1 and report the traceback",
+            1,
+        )
+    finally:
+        sys.stdout = before
+
+
+def _complain(what: object, code: int) -> int:
+    if sys.stderr is not None:
+        print(f"ascend-patches: {what}", file=sys.stderr)
     return code
 
 
-def _drop_output() -> None:
-    """Let the interpreter find, at its end, somewhere to flush to."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Parser(argparse.ArgumentParser):
+    """A command line whose mistakes are answered with the nearest right name."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        from ascend_patches.commands.names import nearest
+
+        given = re.search(r"invalid choice: '(.*?)'|unrecognized arguments: (--?[\w-]+)", message, re.DOTALL)
+        if given is not None and given[1] is not None:
+            commands = next((action.choices for action in self._actions if action.choices), None) or ()
+            message = re.sub(r" ?\(choose from .*\)", "", message, flags=re.DOTALL)
+            message += nearest(given[1], map(str, commands)) or f" (choose from {', '.join(map(str, commands))})"
+        elif given is not None:
+            message += nearest(given[2], _options(self))
+        self.exit(2, f"{self.format_usage()}{self.prog}: error: {message}\n")
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a parser and of its commands; an option that nobody knows is reported by the parser above."""
+    found: list[str] = []
+    for action in parser._actions:
+        found += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            found += [option for each in action.choices.values() for option in _options(each)]
+    return found
+
+
+_EXAMPLES = {
+    "": (
+        "ascend-patches status                                  what every patch does here",
+        "ascend-patches check vllm-ascend==0.23.0               before an upgrade",
+        "ascend-patches compare here vllm-ascend==0.23.0        what the upgrade changes",
+        "ascend-patches run -- vllm serve MODEL                 serve with the patches",
+        "ASCEND_PATCHES=off vllm serve MODEL                    serve without them",
+    ),
+    "install": ("ascend-patches install",),
+    "uninstall": ("ascend-patches uninstall && pip uninstall ascend-patches",),
+    "run": (
+        "ascend-patches run -- vllm serve MODEL",
+        "ascend-patches run --strict --report-dir /run/ap -- python serve.py",
+    ),
+    "status": ("ascend-patches status", "ascend-patches status --dir /run/ap --json"),
+    "list": ("ascend-patches list", "ascend-patches list --names"),
+    "explain": ("ascend-patches explain rotary-embedding", "ascend-patches explain rotary-embedding --all"),
+    "doctor": ("ascend-patches doctor", "ascend-patches doctor --json"),
+    "check": (
+        "ascend-patches check vllm-ascend==0.23.0               its vLLM is filled in",
+        "ascend-patches check vllm==0.26.0 vllm-ascend==0.26.0rc1",
+        "ascend-patches check --wheels /mnt/wheels vllm-ascend==0.30.0rc2      without a network",
+        "ascend-patches check /opt/new/lib/python3.11/site-packages",
+    ),
+    "compare": (
+        "ascend-patches compare vllm-ascend==0.18.0 vllm-ascend==0.23.0",
+        "ascend-patches compare here vllm-ascend==0.30.0rc2     from what is installed",
+        "ascend-patches compare vllm==0.18.1 vllm==0.23.0,vllm-ascend==0.23.0",
+    ),
+    "verify": (
+        "ascend-patches verify --emulated",
+        "ascend-patches verify --model /models/Qwen3-VL-8B --report verify.json",
+    ),
+    "init": ("ascend-patches init", "ascend-patches init /etc/ascend_patches/patches.toml", "ascend-patches init -"),
+    "diff": ("ascend-patches diff rotary-embedding", "ascend-patches diff rotary-embedding --variant vllm-0.13"),
+    "fingerprint": ("ascend-patches fingerprint vllm.envs:__getattr__",),
+    "completion": (
+        "source <(ascend-patches completion bash)               in ~/.bashrc",
+        "source <(ascend-patches completion zsh)                in ~/.zshrc, after compinit",
+        "ascend-patches completion fish | source                in ~/.config/fish/config.fish",
+    ),
+}
+
+
+def _epilog(name: str) -> str:
+    examples = "".join(f"  {example}\n" for example in _EXAMPLES.get(name, ()))
+    return (f"examples:\n{examples}\n" if examples else "") + EXIT_CODES
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line: each command names the function that runs it, which is imported only then."""
-    top = argparse.ArgumentParser(
-        prog="ascend-patches",
-        description="Version-gated runtime patches for vLLM on Ascend NPUs.",
-        epilog=EXIT_CODES,
+    top = _Parser(
+        prog="ascend-patches", description="Version-gated runtime patches for vLLM on Ascend NPUs.", epilog=_epilog("")
     )
     top.add_argument("--version", action="version", version=f"ascend-patches {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: str, about: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=about, description=about, epilog=EXIT_CODES)
-        added.set_defaults(run=run)
+        added = commands.add_parser(name, help=about, description=about, epilog=_epilog(name))
+        added.set_defaults(run=run, name=name)
         return added
 
     def with_config(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -68,6 +164,10 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
+    def with_wheels(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        added.add_argument("--wheels", metavar="DIR", help="take releases from this folder; no network is used")
+        return with_json(with_config(added))
+
     command("install", "start_hooks:install", "start the toolkit with every Python of this environment (a .pth file)")
     command("uninstall", "start_hooks:uninstall", "undo install; before pip uninstall, which leaves the .pth file")
     run = with_config(command("run", "start_hooks:run", "run a command, and all that it starts, with the toolkit"))
@@ -77,16 +177,20 @@ def parser() -> argparse.ArgumentParser:
 
     status = with_json(with_config(command("status", "reports:status", "what every patch does here, and why")))
     status.add_argument("--dir", metavar="DIR", help="show the reports that processes left in this directory instead")
-    with_json(with_config(command("list", "reports:list_patches", "the patches, and which are on")))
-    explain = with_json(with_config(command("explain", "reports:explain", "one patch: what, why, where, and what now")))
-    explain.add_argument("name", metavar="PATCH")
+    listed = with_json(with_config(command("list", "reports:list_patches", "the patches, and which are on")))
+    listed.add_argument("--names", action="store_true", help="print the names only, one a line")
+    explain = with_json(
+        with_config(command("explain", "explanation:explain", "one patch: what happens here, what, why"))
+    )
+    explain.add_argument("patch", metavar="PATCH")
+    explain.add_argument("--all", action="store_true", help="every variant, target and measurement as well")
     with_json(with_config(command("doctor", "doctor:doctor", "is activation in place, does it reach every process")))
 
-    check = command("check", "upgrade:check", "what every patch would do on a release that is not installed here")
-    with_json(with_config(check))
-    check.add_argument(
-        "releases", nargs="+", metavar="RELEASE", help="vllm==X, vllm-ascend==Y, a wheel, a site-packages"
-    )
+    check = with_wheels(command("check", "upgrade:check", "what every patch would do on a release, before an upgrade"))
+    check.add_argument("releases", nargs="+", metavar="RELEASE", help="vllm-ascend==Y, vllm==X, a wheel, a folder")
+    compare = with_wheels(command("compare", "upgrade:compare", "what changes from one release to another"))
+    compare.add_argument("old", metavar="OLD", help="here, a release as check takes it, or several joined by commas")
+    compare.add_argument("new", metavar="NEW", help="the same")
 
     verify = command("verify", "verify:verify", "results and costs of the patches that are on, beside upstream's")
     with_json(with_config(verify))
@@ -95,12 +199,14 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--model", metavar="DIR", help="whole forwards of this checkpoint's vision encoder instead")
     verify.add_argument("--report", metavar="FILE", help="write all that was found to this file, as JSON")
 
-    init = command("init", "settings_file:init", "write a commented patches.toml")
+    init = command("init", "settings_file:init", "write a commented patches.toml, with a schema for editors")
     init.add_argument("file", nargs="?", default="patches.toml", help="where to (default: patches.toml; - prints it)")
     init.add_argument("--force", action="store_true", help="overwrite an existing file")
     diff = with_config(command("diff", "show_code:diff", "upstream's functions and their replacements, as a diff"))
-    diff.add_argument("name", metavar="PATCH")
+    diff.add_argument("patch", metavar="PATCH")
     diff.add_argument("--variant", help="this variant instead of the one that would be chosen here")
     fingerprint = command("fingerprint", "show_code:fingerprint", "the fingerprint of a target as it is installed here")
     fingerprint.add_argument("target", metavar="PACKAGE.MODULE:CLASS.ATTRIBUTE")
+    completion = command("completion", "completion:completion", "print a completion script for a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     return top

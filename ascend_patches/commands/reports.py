@@ -1,18 +1,15 @@
-"""status, list, explain: what the patches do here, and why."""
+"""status, list: what the patches do here, and why."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import textwrap
 from typing import Any
 
-from ascend_patches.commands import console, measured
+from ascend_patches.commands import console
 from ascend_patches.deciding.foresight import foresee
-from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring import patch as registry
-from ascend_patches.declaring.patch import Patch
 from ascend_patches.errors import AscendPatchesError, StrictModeError
 from ascend_patches.process.toolkit import Toolkit
 from ascend_patches.reporting import report
@@ -35,6 +32,8 @@ def status(arguments: argparse.Namespace) -> int:
         if patch["state"] == "waiting":
             foreseen = foresee(current.patch, current.choice, toolkit.where, toolkit.code_lock)
             patch["foreseen"] = {"verdict": foreseen.verdict, "reason": foreseen.reason}
+            if foreseen.ineffective and data["mode"] == "strict":
+                stopped = stopped or f"strict mode: {patch['name']}: {foreseen.reason}"
     if arguments.json:
         print(json.dumps(data, indent=2))
     else:
@@ -46,6 +45,9 @@ def status(arguments: argparse.Namespace) -> int:
 
 def list_patches(arguments: argparse.Namespace) -> int:
     known = registry.known()
+    if arguments.names:
+        print("\n".join(sorted(known.patches)))
+        return 0
     chosen = settings.load(known.patches, arguments.config)
     rows: list[dict[str, Any]] = []
     for name, patch in sorted(known.patches.items()):
@@ -73,99 +75,6 @@ def list_patches(arguments: argparse.Namespace) -> int:
     else:
         print("no patches are known")
     return 0
-
-
-def explain(arguments: argparse.Namespace) -> int:
-    known = registry.known()
-    patch = known.patches.get(arguments.name)
-    if patch is None:
-        raise AscendPatchesError(
-            f"there is no patch {arguments.name!r}; known are: {', '.join(sorted(known.patches)) or 'none'}"
-        )
-    chosen = settings.load(known.patches, arguments.config)
-    choice = chosen.choice(patch, here)
-    foreseen = foresee(patch, choice, here, Lock.read())
-    data = {
-        "name": patch.name,
-        "summary": patch.summary,
-        "why": patch.why,
-        "upstream": list(patch.upstream),
-        "origin": known.origins[patch.name],
-        "retire": patch.retire,
-        "default": patch.default,
-        "enabled": choice.enabled and chosen.mode != "off",
-        "switched": choice.reason if chosen.mode != "off" else "everything is switched off",
-        "options": {
-            name: {
-                "value": choice.options[name],
-                "default": option.default,
-                "expected": option.expected(),
-                "meaning": option.meaning,
-            }
-            for name, option in patch.options.items()
-        },
-        "variants": [
-            {
-                "name": variant.name,
-                "gate": str(variant.gate),
-                "here": variant.gate.judge(here)._asdict(),
-                "targets": list(variant.targets),
-                "parts": [
-                    {"name": part.name, "targets": [rewrite.target for rewrite in part.rewrites]}
-                    for part in variant.parts
-                ],
-            }
-            for variant in patch.variants
-        ],
-        "foreseen": {
-            "verdict": foreseen.verdict,
-            "variant": foreseen.variant.name if foreseen.variant is not None else None,
-            "reason": foreseen.reason,
-        },
-        "measured": measured.of_patch(patch.name),
-    }
-    print(json.dumps(data, indent=2) if arguments.json else _explanation(data, patch))
-    return 0
-
-
-def _explanation(data: dict[str, Any], patch: Patch) -> str:
-    lines = [f"{data['name']}: {data['summary']}", ""]
-    for heading, text in (("why", data["why"]), ("retire it", data["retire"])):
-        if text:
-            lines.append(_paragraph(heading, text))
-    lines += [_paragraph("upstream", url) for url in data["upstream"]]
-    lines.append(_paragraph("from", data["origin"]))
-    lines.append(_paragraph("now", data["switched"] + f" (default: {_on(data['default'])})"))
-    for name, option in data["options"].items():
-        text = f"{option['value']!r} (default {option['default']!r}; {option['expected']}): {option['meaning']}"
-        lines.append(_paragraph(f"option {name}", text))
-    for variant in data["variants"]:
-        verdict = {True: "fits", False: "does not fit", None: "cannot be told"}[variant["here"]["holds"]]
-        lines.append(_paragraph(f"variant {variant['name']}", f"for {variant['gate']}"))
-        lines.append(_paragraph("", f"{verdict} here: {variant['here']['why']}"))
-        for part in variant["parts"]:
-            rewrites = [f"rewrites {target}" for target in part["targets"]]
-            if len(variant["parts"]) > 1:
-                rewrites[0] = f"part {part['name']} {rewrites[0]}"
-            lines += [_paragraph("", rewrite) for rewrite in rewrites]
-    words = {"apply": "would be applied", "wait": "would wait", "skip": "would be skipped", "fail": "would fail"}
-    outcome = (
-        words[data["foreseen"]["verdict"]]
-        if data["enabled"]
-        else "is off; if it were on, it " + (words[data["foreseen"]["verdict"]])
-    )
-    lines.append(_paragraph("here", f"{outcome}: {data['foreseen']['reason']}"))
-    if data["measured"] is not None:
-        first, *rest = measured.in_words(data["measured"])
-        lines += [_paragraph("measured", first), *(_paragraph("", line) for line in rest)]
-    return "\n".join(lines)
-
-
-def _paragraph(heading: str, text: str) -> str:
-    indent = " " * 18
-    return textwrap.fill(
-        text, 110, initial_indent=heading.ljust(17) + " ", subsequent_indent=indent, break_long_words=False
-    )
 
 
 def _status_of_directory(folder: str, as_json: bool) -> int:
@@ -202,19 +111,31 @@ def _status_of_directory(folder: str, as_json: bool) -> int:
 
 def _print_status(data: dict[str, Any]) -> None:
     found = ", ".join(f"{name} {known['version'] or 'unknown'}" for name, known in data["versions"].items())
-    print(f"mode       {data['mode']}")
-    print(f"settings   {data['settings_file'] or 'none found; the declared defaults'}")
-    print(f"versions   {found}")
+    print(console.field("mode", data["mode"]))
+    print(console.field("settings", data["settings_file"] or "none found; the declared defaults"))
+    print(console.field("versions", found))
     rows = []
     for patch in data["patches"]:
-        foreseen = patch.get("foreseen")
-        later = f"; when it is imported: {foreseen['verdict']}, {foreseen['reason']}" if foreseen else ""
-        rows.append([patch["name"], patch["state"], patch["variant"] or "-", patch["reason"] + later])
+        rows.append([patch["name"], patch["state"], patch["variant"] or "-", _reason(patch)])
     if rows:
         print()
         print(console.table(["patch", "state", "variant", "reason"], rows))
     for problem in data["problems"]:
         print(f"\nproblem: {problem}")
+
+
+_WHEN_IMPORTED = {
+    "apply": "would be applied when vLLM imports it",
+    "wait": "would go on waiting",
+    "skip": "would be skipped when vLLM imports it",
+    "fail": "would fail when vLLM imports it",
+}
+
+
+def _reason(patch: dict[str, Any]) -> str:
+    """Why a patch is in its state; of one that waits, what will become of it."""
+    foreseen = patch.get("foreseen")
+    return f"{_WHEN_IMPORTED[foreseen['verdict']]}: {foreseen['reason']}" if foreseen else str(patch["reason"])
 
 
 def _something_failed(data: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ import difflib
 import inspect
 import textwrap
 
+from ascend_patches.commands.names import nearest, patch_named
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring import patch as registry
@@ -20,9 +21,7 @@ from ascend_patches.upstream.sources import Installation
 
 def diff(arguments: argparse.Namespace) -> int:
     known = registry.known()
-    patch = known.patches.get(arguments.name)
-    if patch is None:
-        raise AscendPatchesError(f"there is no patch {arguments.name!r}; known are: {', '.join(sorted(known.patches))}")
+    patch = patch_named(arguments.patch, known)
     variant = _chosen(patch, arguments, known)
     for rewrite in variant.rewrites:
         ours = "advice around" if rewrite.around is not None else patch.name
@@ -57,8 +56,9 @@ def _chosen(patch: Patch, arguments: argparse.Namespace, known: registry.Registr
         for variant in patch.variants:
             if variant.name == arguments.variant:
                 return variant
-        names = ", ".join(variant.name for variant in patch.variants)
-        raise AscendPatchesError(f"{patch.name} has no variant {arguments.variant!r}; it has: {names}")
+        names = [variant.name for variant in patch.variants]
+        near = nearest(arguments.variant, names)
+        raise AscendPatchesError(f"{patch.name} has no variant {arguments.variant!r}{near}; it has: {', '.join(names)}")
     choice = settings.load(known.patches, arguments.config).choice(patch, here)
     foreseen = foresee(patch, choice, here, Lock.read())
     if foreseen.variant is None:

@@ -95,8 +95,7 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
     if not candidates and exemption is not None:
         return Decision("skip", None, exemption.why, exempt)
     if not candidates:
-        reasons = (f"{variant.name}: {variant.gate.judge(where).why}" for variant in patch.variants)
-        return Decision("skip", None, "not for this environment: " + "; ".join(reasons), "not needed")
+        return Decision("skip", None, f"not for this environment: {_unmet(patch, where)}", "not needed")
     proposed = patch.proposed(where)
     if len(proposed) > 1:
         names = " and ".join(variant.name for variant in proposed)
@@ -146,9 +145,9 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
     if fit.problems:
         return Decision("skip", first, f"upstream changed: {'; '.join(fit.problems)}", "changed")
     if unknown == "apply":
-        reason = f"not verified: {_unverified(patch, fit)}, but the settings say so"
+        reason = f"not verified: {_unverified(patch, first, fit, lock)}, but the settings say so"
         return _as_far_as_imported(first, reason, "unverified", fit)
-    return Decision("skip", first, f"upstream changed: {_unverified(patch, fit)}", "changed")
+    return Decision("skip", first, f"upstream changed: {_unverified(patch, first, fit, lock)}", "changed")
 
 
 def _as_far_as_imported(variant: Variant, reason: str, kind: Kind, fit: _Fit) -> Decision:
@@ -191,6 +190,17 @@ def _found(targets: Iterable[str], look: Look, locatable: Locatable) -> _Fit:
     return _Fit(tuple(pending), tuple(dict.fromkeys(problems)), live, None)
 
 
+def _unmet(patch: Patch, where: Environment) -> str:
+    """Why no variant's gate can hold; a reason that all share is said once."""
+    reasons = [(variant.name, variant.gate.judge(where).why) for variant in patch.variants]
+    if len({why for _, why in reasons}) == 1:
+        return reasons[0][1]
+    names_of: dict[str, list[str]] = {}
+    for name, why in reasons:
+        names_of.setdefault(why, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in names_of.items())
+
+
 def _verified(variant: Variant, where: Environment, fit: _Fit) -> str:
     return f"variant {variant.name} fits: {variant.gate.judge(where).why}; its code is that of {_releases(fit)}"
 
@@ -200,6 +210,22 @@ def _releases(fit: _Fit) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[-1]} and {len(names) - 2} other releases"
 
 
-def _unverified(patch: Patch, fit: _Fit) -> str:
-    code = ", ".join(f"{target} {fingerprint}" for target, fingerprint in fit.live.items())
-    return f"never verified against this code ({code}); see: ascend-patches diff {patch.name}"
+def _unverified(patch: Patch, variant: Variant, fit: _Fit, lock: Lock) -> str:
+    """Which code is not the code that was verified, and what was."""
+    expected = _nearest_known(patch, variant, fit, lock)
+    moved = [target for target, fingerprint in fit.live.items() if fingerprint not in expected.get(target, ())]
+    code = ", ".join(f"{target} {fit.live[target]}" for target in moved or fit.live)
+    verified = ", ".join(f"{target} {' or '.join(expected[target])}" for target in moved if expected.get(target))
+    was = f"; verified was {verified}" if verified else ""
+    return f"never verified against this code ({code}){was}; see: ascend-patches diff {patch.name}"
+
+
+def _nearest_known(patch: Patch, variant: Variant, fit: _Fit, lock: Lock) -> dict[str, tuple[str, ...]]:
+    """The fingerprints that each target was verified with, in the entry of the lock that has most in common."""
+    expected = {rewrite.target: rewrite.fingerprints for rewrite in variant.rewrites}
+    entries = lock.entries(patch.name, variant.name)
+    if entries:
+        known = max(entries, key=lambda entry: sum(entry.fingerprints.get(t) == f for t, f in fit.live.items()))
+        for target, fingerprint in known.fingerprints.items():
+            expected[target] = (*expected.get(target, ()), fingerprint)
+    return expected

@@ -9,6 +9,7 @@ from textwrap import wrap
 from ascend_patches.declaring.patch import OptionValue, Patch
 
 _HEAD = """\
+#:schema ./patches.schema.json
 # Settings of ascend-patches: which patches are on, with which options, on which releases.
 #
 # Read from, in this order: the file named in code or by ASCEND_PATCHES_CONFIG, PREFIX/etc/ascend_patches/patches.toml

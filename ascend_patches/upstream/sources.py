@@ -40,6 +40,8 @@ class Sources:
 
     def __init__(self) -> None:
         self._parsed: dict[str, tuple[str, ast.Module] | None] = {}
+        self._unreadable: dict[str, str] = {}
+        """Modules that are there and cannot be read, each with the reason."""
 
     def read(self, module: str) -> str | None:
         """The text of a module, or None where there is none."""
@@ -47,12 +49,14 @@ class Sources:
 
     def has(self, module: str) -> bool:
         """Whether there is such a module, with source or without."""
-        return self.read(module) is not None
+        return self._module(module) is not None or module in self._unreadable
 
     def find(self, target: str) -> Found | str:
         """The definition of a target, or in words why there is none."""
         module, _, path = target.partition(":")
         if self._module(module) is None:
+            if module in self._unreadable:
+                return f"{target}: {module} is there and cannot be read: {self._unreadable[module]}"
             return f"{target}: there is no module {module}"
         *classes, name = path.split(".")
         where: _Scope = _Scope(module, None)
@@ -67,7 +71,7 @@ class Sources:
     def look(self, target: str) -> Finding:
         """What a decision asks about a target."""
         module = target.partition(":")[0]
-        if self.read(module) is None and self.has(module):
+        if self._module(module) is None and module not in self._unreadable and self.has(module):
             return Finding("no source", f"no source of {module}")
         found = self.find(target)
         if isinstance(found, str):
@@ -77,11 +81,14 @@ class Sources:
 
     def _module(self, name: str) -> tuple[str, ast.Module] | None:
         if name not in self._parsed:
-            source = self.read(name)
+            self._parsed[name] = None
             try:
-                self._parsed[name] = (source, fingerprints.parse(source)) if source is not None else None
-            except (SyntaxError, ValueError):
-                self._parsed[name] = None
+                source = self.read(name)
+                if source is not None:
+                    self._parsed[name] = (source, fingerprints.parse(source))
+            except (SyntaxError, ValueError, LookupError, OSError) as error:
+                line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+                self._unreadable[name] = f"{getattr(error, 'msg', None) or error}{line}"
         return self._parsed[name]
 
     def _body(self, where: _Scope) -> list[ast.stmt]:
@@ -228,7 +235,7 @@ class _Root:
 
             try:
                 self._archive = ZipFile(path)
-            except (OSError, BadZipFile) as error:
+            except (OSError, BadZipFile, EOFError, ValueError, NotImplementedError) as error:
                 raise AscendPatchesError(f"{path}: neither a folder nor a wheel: {error}") from None
             self._names = frozenset(self._archive.namelist())
 
@@ -239,6 +246,12 @@ class _Root:
 
     def bytes(self, name: str) -> bytes:
         if self._archive is not None:
-            return self._archive.read(name)
+            from zipfile import BadZipFile
+            from zlib import error as NotDeflated  # noqa: N812
+
+            try:
+                return self._archive.read(name)
+            except (BadZipFile, NotDeflated, EOFError, NotImplementedError, RuntimeError) as error:
+                raise AscendPatchesError(f"{self.path}: damaged, at {name}: {error}; fetch it again") from None
         with open(os.path.join(self.path, name), "rb") as stream:
             return stream.read()

@@ -25,6 +25,9 @@ COMMANDS = (
     "init",
     "diff",
     "fingerprint",
+    "compare",
+    "verify",
+    "completion",
 )
 
 
@@ -151,8 +154,37 @@ def test_commands_look_at_code_without_importing_it(world: World) -> None:
 def test_an_unknown_patch_is_named_with_those_that_are_known(command: str, greeting: World) -> None:
     result = greeting.command(command, "greting")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith("ascend-patches: there is no patch 'greting'")
+    assert result.stderr.startswith("ascend-patches: there is no patch 'greting'; did you mean 'greeting'?")
     assert "greeting" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["chekc"], "'check'"),
+        (["statuss"], "'status'"),
+        (["status", "--jsn"], "'--json'"),
+        (["check", "--whels", "x", "y"], "'--wheels'"),
+        (["completion", "bsh"], "'bash'"),
+    ],
+)
+def test_a_misspelt_command_or_option_is_answered_with_the_nearest(
+    arguments: list[str], near: str, world: World
+) -> None:
+    result = world.command(*arguments)
+    assert (result.returncode, f"did you mean {near}?" in result.stderr) == (2, True), result.stderr
+
+
+def test_the_help_of_every_command_has_examples_that_its_own_parser_takes(world: World) -> None:
+    from ascend_patches.commands.command_line import _EXAMPLES, parser
+
+    for name, examples in _EXAMPLES.items():
+        assert examples, name
+        for example in examples:
+            words = example.partition("   ")[0].replace("source <(", "").rstrip(")").split()
+            if words[0] == "ascend-patches":
+                end = next((words.index(word) for word in ("&&", "|") if word in words), len(words))
+                assert parser().parse_args(words[1:end]).name in (name, words[1])
 
 
 # status
@@ -167,7 +199,7 @@ def test_status_of_a_sound_world_is_zero_and_says_what_would_happen(greeting: Wo
     assert "vllm 0.15.0" in lines[2]
     assert lines[4].split() == ["patch", "state", "variant", "reason"]
     assert lines[5].startswith(
-        "greeting  waiting  only     variant only fits: on every release; when it is imported: apply"
+        "greeting  waiting  only     would be applied when vLLM imports it: variant only fits: on every release"
     )
 
 
@@ -251,10 +283,20 @@ def test_init_writes_a_file_that_can_be_used_and_never_overwrites_one_unasked(gr
     assert file.read_text() == greeting.command("init", "-").stdout
 
 
-def test_init_into_a_place_that_cannot_be_written_is_an_error(world: World, tmp_path: Path) -> None:
-    result = world.command("init", str(tmp_path / "missing" / "patches.toml"))
+def test_init_makes_the_folders_above_its_file_and_puts_a_schema_beside_it(greeting: World, tmp_path: Path) -> None:
+    file = tmp_path / "etc" / "ascend_patches" / "patches.toml"
+    assert greeting.command("init", str(file)).returncode == 0
+    assert file.read_text().startswith("#:schema ./patches.schema.json\n")
+    schema = json.loads((file.parent / "patches.schema.json").read_text())
+    assert list(schema["properties"]["patches"]["properties"]) == ["greeting"]
+
+
+@pytest.mark.parametrize("place", ["file/patches.toml", "", "file/below/patches.toml"])
+def test_init_into_a_place_that_cannot_be_written_is_an_error(place: str, world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    result = world.command("init", str(tmp_path / place))
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
-    assert "cannot be written: No such file or directory" in result.stderr
+    assert "cannot be written: " in result.stderr or "is a folder; name a file" in result.stderr
 
 
 def test_diff_shows_upstreams_function_and_the_replacement(changed: World) -> None:
@@ -375,16 +417,22 @@ def on_a_terminal(world: World, *arguments: str, env: dict[str, str] | None = No
     return output.decode()
 
 
-WITHOUT_RICH = "import sys\nsys.modules['rich'] = None\n"
-
-
-@pytest.mark.parametrize("rich", ["as installed", "absent"])
-def test_a_terminal_gets_colour_with_and_without_the_library_for_tables(rich: str, greeting: World) -> None:
-    if rich == "absent":
-        greeting.write("sitecustomize.py", WITHOUT_RICH)
+def test_a_terminal_gets_colour(greeting: World) -> None:
     shown = on_a_terminal(greeting, "status")
     assert "\x1b[" in shown
     assert "greeting" in shown
+
+
+@pytest.mark.parametrize("command", ["status", "explain"])
+def test_a_terminal_is_not_exceeded(command: str, greeting: World) -> None:
+    arguments = [command, "greeting"] if command == "explain" else [command]
+    shown = on_a_terminal(greeting, *arguments, env={"COLUMNS": "70", "NO_COLOR": "1"})
+    assert max(map(len, shown.splitlines())) <= 70
+
+
+def test_nothing_but_a_terminal_gets_wrapped_lines(greeting: World) -> None:
+    lines = greeting.command("status").stdout.splitlines()
+    assert [line.startswith("greeting") for line in lines[5:]] == [True]
 
 
 def test_no_colour_where_nobody_wants_it(greeting: World) -> None:
@@ -408,7 +456,7 @@ def test_a_reader_who_goes_away_ends_the_command_quietly(arguments: list[str], g
         timeout=60,
     )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_output_that_cannot_be_written_is_an_error_of_one_line(greeting: World) -> None:

@@ -27,7 +27,7 @@ _ONE_WHEEL_FOR_ALL = [
         )
     ),
 ]
-_NO_BUILD = Path(__file__).parent / "no_build"
+_NO_BUILD = Path(__file__).parent.parent.parent / "ascend_patches" / "upstream" / "no_build"
 
 
 def download_wheel(python: str, name: str, version: str, into: Path) -> Path:
