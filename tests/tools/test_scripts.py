@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-try:
-    import tomllib
-except ModuleNotFoundError:
-    import tomli as tomllib
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_command_is_named_where_ruff_looks_and_can_be_run() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
     named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["extend-include"]
     commands = [path for path in sorted((ROOT / "tools").iterdir()) if path.is_file() and not path.suffix]
     assert named == [f"tools/{command.name}" for command in commands]

@@ -1,0 +1,1 @@
+"""Finds out which upstream code replacements depend on."""

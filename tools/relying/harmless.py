@@ -1,0 +1,50 @@
+"""Upstream code that a replacement enters or bypasses and need not know, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+
+class Harmless(NamedTuple):
+    """Functions of a pattern, and why a change of theirs cannot make a replacement wrong."""
+
+    pattern: str
+    why: str
+
+
+_LAYER = "a layer of its own, called with the hidden states alone, as upstream's function calls it"
+_DISPATCH = "chooses the method of a custom operator; the choice is made when the object is, patched or not"
+_PLATFORM = "asks which platform this is, which on an NPU is known"
+
+HARMLESS = (
+    Harmless("vllm.model_executor.layers.linear:*.forward", _LAYER),
+    Harmless("vllm.model_executor.layers.conv:*.forward", _LAYER),
+    Harmless("vllm.model_executor.layers.layernorm:*.forward", _LAYER),
+    Harmless("vllm.model_executor.layers.fusion.mm_input_norm:*.forward", _LAYER),
+    Harmless("vllm.model_executor.models.vision:FusedInputNorm.forward", _LAYER),
+    Harmless("vllm_ascend.ops.layernorm:*.forward", _LAYER),
+    Harmless("vllm_ascend.ops.linear:*.forward", _LAYER),
+    Harmless("vllm_ascend.ops.*:Ascend*.forward", _DISPATCH),
+    Harmless("vllm*.mm_encoder_attention:MMEncoderAttention.forward", _DISPATCH),
+    Harmless("vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward", _DISPATCH),
+    Harmless("vllm.platforms.*:*Platform.is_*", _PLATFORM),
+    Harmless("vllm*.envs:__getattr__", "reads an environment variable by name; what is read with it is asked by name"),
+    Harmless("vllm.utils.gpu_sync_debug:*", "a switch for debugging on other devices"),
+    Harmless(
+        "vllm_ascend.multistream.context:get_multistream_comm_context",
+        "the context of another feature, which a replacement's layers are left alone in",
+    ),
+)
+
+
+def reason(name: str) -> str | None:
+    """Why a function is harmless; None if it is not known to be."""
+    return next((each.why for each in HARMLESS if fnmatchcase(name, each.pattern)), None)
+
+
+def unused(names: Iterable[str]) -> list[str]:
+    """The patterns that none of some functions has."""
+    seen = list(names)
+    return [each.pattern for each in HARMLESS if not any(fnmatchcase(name, each.pattern) for name in seen)]
