@@ -156,6 +156,8 @@ def say(text: str) -> None:
     """Tell the operator on stderr, in a process that has one."""
     try:
         for line in text.splitlines():
-            sys.stderr.write(f"ascend_patches: {line}\n")
+            # A name of a file or a setting may hold what steers a terminal.
+            harmless = (each if each.isprintable() or each in "\t\u3000" else ascii(each)[1:-1] for each in line)
+            sys.stderr.write(f"ascend_patches: {''.join(harmless)}\n")
     except (AttributeError, OSError, ValueError):  # absent in a daemon, or its reader is gone, or closed
         pass

@@ -577,7 +577,7 @@ class Toolkit:
 
             self.unreported = None
             try:
-                report.write(folder, report.status(self))
+                report.leave(self, folder)
             except OSError as error:
                 self.unreported = f"no report left in {folder}: {error.strerror or error}"
             except Exception as error:

@@ -66,6 +66,7 @@ class _Collector:
     def __init__(self, toolkit: Toolkit, client: Any) -> None:
         self._toolkit = toolkit
         self._client = client
+        self._complained = False
 
     def describe(self) -> list[Any]:
         core = self._client.metrics_core
@@ -81,16 +82,26 @@ class _Collector:
                     if what in told.shadow:
                         family.add_metric((told.state.patch, str(told.pid)), told.shadow[what])
         except Exception as error:  # or the whole scrape would fail
-            self._toolkit.complain(f"metrics are not complete: {type(error).__name__}: {error}")
+            self._complain(f"{type(error).__name__}: {error}")
         return families
+
+    def _complain(self, what: str) -> None:
+        """Say once why a scrape is not complete: the next one would find the same, or one more of the kind."""
+        if not self._complained:
+            self._complained = True
+            self._toolkit.complain(f"metrics are not complete: {what}")
 
     def _all(self) -> Iterator[Told]:
         yield from _of_this_process(self._toolkit)
         folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
-        for data in report.of_the_others(folder) if folder else ():
+        refused: list[str] = []
+        for data in report.of_the_others(folder, refused) if folder else ():
             for patch in data["patches"]:
                 state = State(patch["name"], patch["state"], patch["variant"] or "")
                 yield Told(data["pid"], state, patch.get("shadow") or {})
+        if refused:
+            more = f", and {len(refused) - 1} more; ascend-patches status --dir names them" if len(refused) > 1 else ""
+            self._complain(f"{refused[0]}{more}")
 
 
 class _Files:

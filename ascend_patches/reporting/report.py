@@ -1,34 +1,33 @@
-"""Reports: what the patches of a process are doing, as data, as text, and as files that processes leave behind."""
+"""Reports: what the patches of a process are doing, as data and as a file that the process leaves behind."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ascend_patches._version import __version__
 from ascend_patches.declaring.gates import Gate, Present, VersionIn
+from ascend_patches.reporting import lifetime
+from ascend_patches.reporting.folder import clean_up, of_the_others, read, write
+from ascend_patches.reporting.masked import masked
 
 if TYPE_CHECKING:
     from ascend_patches.process.toolkit import PatchStatus, Toolkit
     from ascend_patches.replacing.targets import Site
 
+__all__ = ["leave", "of_the_others", "read", "status", "versions", "write"]
+
 ALWAYS_SHOWN = ("vllm", "vllm-ascend", "torch", "torch-npu")
-_PREFIX = "ascend_patches-"
-_SHOWN = ("name", "state", "variant", "reason")
 
 
 def status(toolkit: Toolkit) -> dict[str, Any]:
     """The state of every patch in this process, with reasons, ready for JSON."""
     return {
         "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": [sys.executable, *sys.argv],
+        "host": lifetime.host(),
+        "process": lifetime.of_this_process(),
+        "command": _command(),
         "mode": toolkit.settings.mode,
         "activated_by": toolkit.activated_by,
         "settings_file": toolkit.settings.file,
@@ -49,7 +48,7 @@ def versions(toolkit: Toolkit) -> dict[str, dict[str, str | None]]:
     }
     found: dict[str, dict[str, str | None]] = {
         "ascend-patches": {"version": __version__, "source": "this package"},
-        "python": {"version": ".".join(map(str, sys.version_info[:3])), "source": sys.executable},
+        "python": {"version": ".".join(map(str, sys.version_info[:3])), "source": sys.executable or "this interpreter"},
     }
     for package in (*ALWAYS_SHOWN, *sorted(named - set(ALWAYS_SHOWN))):
         installed = toolkit.where.installed(package)
@@ -58,49 +57,17 @@ def versions(toolkit: Toolkit) -> dict[str, dict[str, str | None]]:
     return found
 
 
-def write(folder: str, data: dict[str, Any]) -> str:
-    """Leave a report in a directory, whole or not at all, in a file that belongs to this process."""
-    path = os.path.join(folder, f"{_PREFIX}{data['host']}-{data['pid']}.json")
-    os.makedirs(folder, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(prefix=".draft-", dir=folder)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(data, stream, indent=2)
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+def leave(toolkit: Toolkit, folder: str) -> str:
+    """Leave this process's report in a directory; the first one also removes what ended processes left there."""
+    path = write(folder, status(toolkit), toolkit.settings.report_readers)
+    if _CLEANED_UP.get(folder) != os.getpid():
+        _CLEANED_UP[folder] = os.getpid()
+        clean_up(folder)
     return path
 
 
-def read(folder: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """The reports in a directory, and what is wrong with those that cannot be read."""
-    reports: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for name in sorted(os.listdir(folder)):
-        if not name.startswith(_PREFIX) or not name.endswith(".json"):
-            continue
-        path = os.path.join(folder, name)
-        try:
-            with open(path, encoding="utf-8") as stream:
-                data = json.load(stream)
-            patches = [{**patch, **{key: patch[key] for key in _SHOWN}} for patch in data["patches"]]
-            checked = {"problems": list(data["problems"]), "patches": patches, "running": _is_running(data)}
-            reports.append({**data, **checked})
-        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-            problems.append(f"{path}: no report: {type(error).__name__}: {error}")
-    return reports, problems
-
-
-def of_the_others(folder: str) -> Iterator[dict[str, Any]]:
-    """The reports in a directory of the other processes that run on this host."""
-    ours = f"{_PREFIX}{socket.gethostname()}-"
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
-        pid = name.removeprefix(ours).removesuffix(".json")
-        if pid.isdigit() and int(pid) != os.getpid() and _exists(int(pid)):
-            with suppress(OSError, ValueError), open(os.path.join(folder, name), encoding="utf-8") as stream:
-                yield json.load(stream)
+_CLEANED_UP: dict[str, int] = {}
+"""The directories that were cleaned up, with the process that did it: a fork is another one."""
 
 
 def _patch(name: str, patch: PatchStatus, toolkit: Toolkit) -> dict[str, Any]:
@@ -153,18 +120,8 @@ def _packages(gate: Gate) -> set[str]:
     return {leaf.package for leaf in gate.leaves() if isinstance(leaf, (VersionIn, Present))}
 
 
-def _is_running(data: dict[str, Any]) -> bool | None:
-    """Whether the process that left a report still runs; None when it runs on another host."""
-    if data["host"] != socket.gethostname():
-        return None
-    return _exists(int(data["pid"]))
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _command() -> list[str]:
+    """The command line, as far as there is one: a program that embeds Python may have no argv, or one of anything."""
+    arguments = getattr(sys, "argv", None)
+    arguments = arguments if isinstance(arguments, (list, tuple)) else []
+    return masked(str(each) for each in (getattr(sys, "executable", None) or "", *arguments))

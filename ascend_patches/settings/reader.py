@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODES = ("on", "off", "strict")
 UNKNOWN = ("skip", "apply")
+REPORT_READERS = ("owner", "group", "all")
 MACHINE_WIDE = "/etc/ascend_patches/patches.toml"
 
 SHARE = "a number from 0 to 1"
@@ -89,6 +90,8 @@ class Settings(NamedTuple):
     file: str | None = None
     shadow: float = 0.0
     quarantine: int = 1
+    report_readers: str = "group"
+    """Who may read the reports that processes leave: their owner alone, the owner's group, or all."""
     shadow_of: Mapping[str, float] = _NOTHING
     """The shares that the environment gives, by patch."""
 
@@ -187,6 +190,10 @@ def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Setti
         for name in sorted(names - patches.keys() - {"all"}):
             mistakes.append(f"{variable}: there is no patch {name!r}{_nearest(name, patches)}")
     shadow_of = _shares(patches, mistakes)
+    readers = os.environ.get("ASCEND_PATCHES_REPORT_READERS", "").strip().lower() or settings.report_readers
+    if readers not in REPORT_READERS:
+        expected = f"expected one of {', '.join(REPORT_READERS)}{_nearest(readers, REPORT_READERS)}"
+        mistakes.append(f"ASCEND_PATCHES_REPORT_READERS={readers!r}: {expected}")
     if mistakes:
         raise SettingsError(mistakes, strict=(mode if mode in MODES else settings.mode) == "strict")
     # What is named counts for more than "all", so that one variable can say "all" and the other the exceptions.
@@ -195,6 +202,7 @@ def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Setti
         enable=enable if "all" not in enable else frozenset(patches) - disable,
         disable=disable if "all" not in disable else frozenset(patches) - enable,
         shadow_of=shadow_of,
+        report_readers=readers,
     )
 
 
@@ -244,9 +252,10 @@ class _Reader:
         self.mistakes: list[str] = []
 
     def read(self, document: dict[str, Any]) -> Settings:
-        self._only((), document, ("mode", "unknown", *_TRUST, "patches"))
+        self._only((), document, ("mode", "unknown", *_TRUST, "report_readers", "patches"))
         mode = self._one_of(("mode",), document.get("mode", "on"), MODES)
         unknown = self._one_of(("unknown",), document.get("unknown", "skip"), UNKNOWN)
+        readers = self._one_of(("report_readers",), document.get("report_readers", "group"), REPORT_READERS)
         trust = {key: self._trust((key,), key, document[key]) for key in _TRUST if key in document}
         said: dict[str, PatchSettings] = {}
         tables = document.get("patches", {})
@@ -258,7 +267,7 @@ class _Reader:
                     self._mistake(("patches", name), f"there is no patch {name!r}{_nearest(name, self.patches)}")
         if self.mistakes:
             raise SettingsError(self.mistakes, strict=mode == "strict")
-        return Settings(mode, unknown, said, file=self.file)._replace(**trust)
+        return Settings(mode, unknown, said, file=self.file, report_readers=readers)._replace(**trust)
 
     def _patch(self, patch: Patch, table: object) -> PatchSettings:
         path: Path = ("patches", patch.name)

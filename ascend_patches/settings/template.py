@@ -29,6 +29,10 @@ shadow = 0.0
 # After how many differences a patch is reverted in the process that saw them; 0 for never.
 quarantine = 1
 
+# Who may read the reports in ASCEND_PATCHES_REPORT_DIR: "owner", "group" (the owner's group as well) or "all".
+# ASCEND_PATCHES_REPORT_READERS has the last word.
+report_readers = "group"
+
 # A patch is switched, and its options are set, in a table of its own:
 #
 #   [patches.NAME]

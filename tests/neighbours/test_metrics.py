@@ -191,6 +191,28 @@ def test_a_report_that_makes_no_sense_is_said_once_and_leaves_the_rest_of_the_sc
     assert [line.partition(": ")[2].partition(":")[0] for line in result.complaints] == ["metrics are not complete"]
 
 
+def test_a_pipe_and_a_name_with_an_escape_neither_hang_nor_empty_a_scrape(greeting: World, tmp_path: Path) -> None:
+    code = (
+        "import socket\n"
+        "sleepers = [subprocess.Popen(['sleep', '60']) for _ in range(3)]\n"
+        f"path = {str(tmp_path)!r} + '/ascend_patches-' + socket.gethostname() + '-%d.json'\n"
+        "os.mkfifo(path % sleepers[0].pid)\n"
+        "data = json.load(open(path % worker.pid))\n"
+        "for sleeper, name in zip(sleepers[1:], ['a\\x1b[2J', '\\udc80']):\n"
+        "    data['patches'][0]['name'] = name\n"
+        "    json.dump({**data, 'pid': sleeper.pid}, open(path % sleeper.pid, 'w'))\n"
+        "found = scrape() and scrape()\n"
+        "worker.communicate()\n"
+        "[sleeper.kill() or sleeper.wait() for sleeper in sleepers]\n"
+        "print(json.dumps(found))"
+    )
+    result = run(greeting, SCRAPE + with_a_worker("import vllm.engine") + code, ASCEND_PATCHES_REPORT_DIR=str(tmp_path))
+    assert sorted(states(result.json)) == ["applied", "waiting"]
+    (complaint,) = result.complaints
+    assert complaint.startswith("ascend_patches: metrics are not complete: ")
+    assert "and 2 more" in complaint
+
+
 # Shadow runs
 
 

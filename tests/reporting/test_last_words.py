@@ -64,3 +64,20 @@ def test_without_a_disk_for_it_the_first_process_ends_as_it_would(unfit: World, 
 def test_other_modes_keep_nothing(mode: str, unfit: World, tmp_path: Path) -> None:
     ended = serve(unfit, tmp_path, "print(json.dumps('ASCEND_PATCHES_LAST_WORDS' in os.environ))", mode)
     assert (ended.json, ended.complaints) == (False, [])
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_was_put_in_the_place_of_its_file_is_neither_waited_for_nor_followed(
+    kind: str, unfit: World, tmp_path: Path
+) -> None:
+    (victim := tmp_path / "victim").write_text("precious\n")
+    exchange = f"os.symlink({str(victim)!r}, file)" if kind == "link" else "os.mkfifo(file)"
+    code = f"import os, vllm\nfile = os.environ['ASCEND_PATCHES_LAST_WORDS']\nos.unlink(file)\n{exchange}\n"
+    run = f"import subprocess\nsubprocess.run([sys.executable, '-c', '{WORKER}'], stderr=subprocess.DEVNULL)\n"
+    ended = unfit.python(code + run, start=True, env={"ASCEND_PATCHES": "strict", "TMPDIR": str(tmp_path)})
+    assert (ended.stderr, victim.read_text()) == ("", "precious\n")
+
+
+def test_what_steers_a_terminal_is_written_out(world: World) -> None:
+    code = "from ascend_patches.process.finder import say\nsay('a\\x1b[2J\\u202e\\udc80\\u4e2d\\x07b')"
+    assert world.python(code).stderr == "ascend_patches: a\\x1b[2J\\u202e\\udc80\u4e2d\\x07b\n"
