@@ -23,7 +23,14 @@ HOST = socket.gethostname()
 
 def made(**more: Any) -> dict[str, Any]:
     """A report of this process, as data."""
-    patch = {"name": "one", "state": "applied", "variant": "only", "reason": "fits", "targets": [], "shadow": None}
+    patch: dict[str, Any] = {
+        "name": "one",
+        "state": "applied",
+        "variant": "only",
+        "reason": "fits",
+        "targets": [],
+        "shadow": None,
+    }
     data = {"pid": os.getpid(), "host": HOST, "process": lifetime.of_this_process(), "mode": "on", "command": ["x"]}
     return {**data, "problems": [], "patches": [patch], **more}
 
