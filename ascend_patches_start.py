@@ -17,7 +17,7 @@ def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
     if name not in roots:
         return None
     try:
-        from ascend_patches.process.finder import take_over
+        from ascend_patches.starting.waking import take_over
     except ImportError as error:
         # PYTHONPATH reached an interpreter whose environment lacks the toolkit, or half of it was removed.
         complaint = "no patch is on, the toolkit cannot be imported: %s" % error  # noqa: UP031

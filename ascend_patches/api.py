@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ascend_patches.process.toolkit import toolkit
 from ascend_patches.reporting import report
+from ascend_patches.starting.this_process import toolkit
 
 
 def apply_patches(config: str | os.PathLike[str] | None = None) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from ascend_patches.checks.tolerance import Tolerance
 from ascend_patches.declaring.gates import Gate, always, installed
 from ascend_patches.declaring.patch import Patch
+from ascend_patches.declaring.tolerance import Tolerance
 from ascend_patches.errors import DeclarationError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import torch
 from ascend_patches.checks import world
 from ascend_patches.checks.check import WITH_VLLM_ASCEND, Call, Check
 from ascend_patches.checks.encoders import ENCODERS, Encoder, Grids
-from ascend_patches.checks.tolerance import Tolerance
 from ascend_patches.checks.whole_encoders import widened
+from ascend_patches.declaring.tolerance import Tolerance
 from ascend_patches.errors import AscendPatchesError
 
 _ENCODER_OF = {

@@ -10,8 +10,8 @@ import torch
 from ascend_patches.checks import whole_encoders
 from ascend_patches.checks.check import NOWHERE, Call, Check
 from ascend_patches.checks.encoders import ENCODERS, Grids
-from ascend_patches.checks.tolerance import Tolerance
 from ascend_patches.declaring.gates import Gate, absent, installed
+from ascend_patches.declaring.tolerance import Tolerance
 
 TOLERANCE = Tolerance(float32=1e-5, bfloat16=3e-2)
 """Of what many layers have rounded, one after the other."""

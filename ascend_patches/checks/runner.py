@@ -11,8 +11,8 @@ import torch
 
 from ascend_patches.checks import emulation
 from ascend_patches.checks.check import Check, declared
-from ascend_patches.checks.tolerance import error_of
 from ascend_patches.declaring.patch import Patch
+from ascend_patches.declaring.tolerance import error_of
 
 if TYPE_CHECKING:
     import emulated_npu

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ascend_patches import catalogue
 from ascend_patches.commands import console
 from ascend_patches.deciding.lock import Lock
-from ascend_patches.declaring import patch as registry
 from ascend_patches.errors import AscendPatchesError, InstallError
 from ascend_patches.process.toolkit import Toolkit
 from ascend_patches.reporting import report
-from ascend_patches.settings import reader as settings
+from ascend_patches.settings import reader
+from ascend_patches.settings.mode import asked_for
 from ascend_patches.starting import start_hook
 from ascend_patches.upstream import distributions
 from ascend_patches.upstream.environment import here
@@ -53,7 +54,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def _versions() -> Iterator[Finding]:
     toolkit = Toolkit()
-    toolkit.registry = registry.known()
+    toolkit.registry = catalogue.known()
     for name, found in report.versions(toolkit).items():
         level = "ok" if found["version"] else "problem"
         yield Finding(level, "version", f"{name} {found['version'] or 'unknown'}, from {found['source']}")
@@ -67,7 +68,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _start_hooks() -> Iterator[Finding]:
-    mode = os.environ.get("ASCEND_PATCHES", "").strip().lower()
+    mode = asked_for()
     if mode == "off":
         yield Finding("note", "start", "ASCEND_PATCHES=off: nothing starts the toolkit")
     try:
@@ -75,7 +76,7 @@ def _start_hooks() -> Iterator[Finding]:
     except InstallError as error:
         yield Finding("problem", "start", str(error))
         present = None
-    path, wanted = start_hook.pth_path(), start_hook.pth_text(registry.known().roots())
+    path, wanted = start_hook.pth_path(), start_hook.pth_text(catalogue.known().roots())
     if present is not None:
         yield Finding("note", "start", f"run ascend-patches uninstall before pip uninstall, which leaves {path} behind")
     if present is not None and present != wanted:
@@ -152,8 +153,8 @@ def _stays_with_the_driver(variable: str) -> bool:
 def _settings(config: str | None) -> Iterator[Finding]:
     try:
         Lock.read()
-        known = registry.known()
-        chosen = settings.load(known.patches, config)
+        known = catalogue.known()
+        chosen = reader.load(known.patches, config)
         on = [name for name, patch in known.patches.items() if chosen.choice(patch, here).enabled]
     except AscendPatchesError as error:
         for line in str(error).splitlines():

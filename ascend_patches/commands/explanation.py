@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ascend_patches import catalogue
 from ascend_patches.commands import console, measured
 from ascend_patches.commands.names import patch_named
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
-from ascend_patches.declaring import patch as registry
-from ascend_patches.settings import reader as settings
+from ascend_patches.settings import reader
 from ascend_patches.upstream.environment import here
 
 _VERDICT = {"apply": "would be applied", "wait": "would wait", "skip": "would be skipped", "fail": "would fail"}
@@ -20,9 +20,9 @@ _FITS = {True: "fits here", False: "does not fit here", None: "cannot be told he
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    known = registry.known()
+    known = catalogue.known()
     patch = patch_named(arguments.patch, known)
-    chosen = settings.load(known.patches, arguments.config)
+    chosen = reader.load(known.patches, arguments.config)
     choice = chosen.choice(patch, here)
     foreseen = foresee(patch, choice, here, Lock.read())
     data = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ascend_patches.declaring.patch import Patch, Registry
+from ascend_patches.declaring.patch import Patch
+from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import AscendPatchesError
 
 

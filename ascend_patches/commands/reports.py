@@ -7,20 +7,20 @@ import json
 import os
 from typing import Any
 
+from ascend_patches import catalogue
 from ascend_patches.commands import console
 from ascend_patches.deciding.foresight import foresee
-from ascend_patches.declaring import patch as registry
 from ascend_patches.errors import AscendPatchesError, StrictModeError
-from ascend_patches.process.toolkit import Toolkit
 from ascend_patches.reporting import report
-from ascend_patches.settings import reader as settings
+from ascend_patches.settings import reader
+from ascend_patches.starting.this_process import wired
 from ascend_patches.upstream.environment import here
 
 
 def status(arguments: argparse.Namespace) -> int:
     if arguments.dir is not None:
         return _status_of_directory(arguments.dir, arguments.json)
-    toolkit = Toolkit()
+    toolkit = wired()
     stopped = ""
     try:
         toolkit.activate("ascend-patches status", config=arguments.config)
@@ -44,11 +44,11 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def list_patches(arguments: argparse.Namespace) -> int:
-    known = registry.known()
+    known = catalogue.known()
     if arguments.names:
         print("\n".join(sorted(known.patches)))
         return 0
-    chosen = settings.load(known.patches, arguments.config)
+    chosen = reader.load(known.patches, arguments.config)
     rows: list[dict[str, Any]] = []
     for name, patch in sorted(known.patches.items()):
         choice = chosen.choice(patch, here)

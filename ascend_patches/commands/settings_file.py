@@ -7,14 +7,13 @@ import json
 import os
 import sys
 
-from ascend_patches.declaring import patch as registry
+from ascend_patches import catalogue
 from ascend_patches.errors import AscendPatchesError
-from ascend_patches.settings import reader as settings
-from ascend_patches.settings import schema, template
+from ascend_patches.settings import reader, schema, template
 
 
 def init(arguments: argparse.Namespace) -> int:
-    patches = registry.known().patches.values()
+    patches = catalogue.known().patches.values()
     text = template.settings_file(patches)
     if arguments.file == "-":
         sys.stdout.write(text)
@@ -36,9 +35,9 @@ def init(arguments: argparse.Namespace) -> int:
         reason = getattr(error, "strerror", None) or error
         raise AscendPatchesError(f"{arguments.file}: cannot be written: {reason}") from None
     print(f"{arguments.file} written, and {schema.FILE} beside it for editors")
-    if file == settings.environment_wide() or file == settings.MACHINE_WIDE:
+    if file == reader.environment_wide() or file == reader.MACHINE_WIDE:
         print("it is where this environment looks: nothing else is to be done")
     else:
         print(f"use it with ASCEND_PATCHES_CONFIG={file}")
-        print(f"or put it where this environment looks: {settings.environment_wide()}")
+        print(f"or put it where this environment looks: {reader.environment_wide()}")
     return 0

@@ -7,20 +7,21 @@ import difflib
 import inspect
 import textwrap
 
+from ascend_patches import catalogue
 from ascend_patches.commands.names import nearest, patch_named
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
-from ascend_patches.declaring import patch as registry
 from ascend_patches.declaring.patch import Patch, Rewrite, Variant
+from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import AscendPatchesError
-from ascend_patches.settings import reader as settings
+from ascend_patches.settings import reader
 from ascend_patches.upstream import fingerprints
 from ascend_patches.upstream.environment import here
 from ascend_patches.upstream.sources import Installation
 
 
 def diff(arguments: argparse.Namespace) -> int:
-    known = registry.known()
+    known = catalogue.known()
     patch = patch_named(arguments.patch, known)
     variant = _chosen(patch, arguments, known)
     for rewrite in variant.rewrites:
@@ -51,7 +52,7 @@ def fingerprint(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(patch: Patch, arguments: argparse.Namespace, known: registry.Registry) -> Variant:
+def _chosen(patch: Patch, arguments: argparse.Namespace, known: Registry) -> Variant:
     if arguments.variant is not None:
         for variant in patch.variants:
             if variant.name == arguments.variant:
@@ -59,7 +60,7 @@ def _chosen(patch: Patch, arguments: argparse.Namespace, known: registry.Registr
         names = [variant.name for variant in patch.variants]
         near = nearest(arguments.variant, names)
         raise AscendPatchesError(f"{patch.name} has no variant {arguments.variant!r}{near}; it has: {', '.join(names)}")
-    choice = settings.load(known.patches, arguments.config).choice(patch, here)
+    choice = reader.load(known.patches, arguments.config).choice(patch, here)
     foreseen = foresee(patch, choice, here, Lock.read())
     if foreseen.variant is None:
         raise AscendPatchesError(f"no variant of {patch.name} fits here: {foreseen.reason}; name one with --variant")

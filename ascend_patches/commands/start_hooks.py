@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 
-from ascend_patches.declaring import patch as registry
+from ascend_patches import catalogue
 from ascend_patches.starting import start_hook
 
 
 def install(arguments: argparse.Namespace) -> int:
-    print(start_hook.install(registry.known().roots()))
+    print(start_hook.install(catalogue.known().roots()))
     how = start_hook.started_in_child()
     if how is None:
         print("but a fresh Python does not start the toolkit; see: ascend-patches doctor", file=sys.stderr)
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not command:
         print("ascend-patches run: nothing to run; usage: ascend-patches run -- COMMAND", file=sys.stderr)
         return 2
-    environ = start_hook.environment_for_children(registry.known().roots(), dict(os.environ))
+    environ = start_hook.environment_for_children(catalogue.known().roots(), dict(os.environ))
     if arguments.config is not None:
         environ["ASCEND_PATCHES_CONFIG"] = os.path.abspath(arguments.config)
     if arguments.strict:

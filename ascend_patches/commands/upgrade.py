@@ -8,15 +8,16 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ascend_patches import catalogue
 from ascend_patches.commands import console
 from ascend_patches.deciding import drift
 from ascend_patches.deciding.decision import Decision
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
-from ascend_patches.declaring import patch as registry
 from ascend_patches.declaring.patch import Patch, Variant
+from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import AscendPatchesError
-from ascend_patches.settings import reader as settings
+from ascend_patches.settings import reader
 from ascend_patches.settings.reader import Choice
 from ascend_patches.upstream import named_releases
 from ascend_patches.upstream.environment import Environment
@@ -63,8 +64,8 @@ class _Outcome(NamedTuple):
 
 
 def check(arguments: argparse.Namespace) -> int:
-    known, lock = registry.known(), Lock.read()
-    chosen = settings.load(known.patches, arguments.config)
+    known, lock = catalogue.known(), Lock.read()
+    chosen = reader.load(known.patches, arguments.config)
     asked = named_releases.resolve(arguments.releases, _companions(lock), arguments.wheels)
     side = _look(asked.versions, asked.where, asked.code, known, chosen, lock)
     results: list[dict[str, Any]] = []
@@ -93,8 +94,8 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    known, lock = registry.known(), Lock.read()
-    chosen = settings.load(known.patches, arguments.config)
+    known, lock = catalogue.known(), Lock.read()
+    chosen = reader.load(known.patches, arguments.config)
     old, new = (_side(text, known, chosen, lock, arguments.wheels) for text in (arguments.old, arguments.new))
     rows = []
     for name in old.outcomes:
@@ -169,7 +170,7 @@ def _change(before: _Outcome, after: _Outcome) -> str:
     return "as before"
 
 
-def _side(text: str, known: registry.Registry, chosen: settings.Settings, lock: Lock, wheels: str | None) -> _Side:
+def _side(text: str, known: Registry, chosen: reader.Settings, lock: Lock, wheels: str | None) -> _Side:
     if text == "here":
         releases = [name for name in ("vllm", "vllm-ascend") if this_environment.installed(name) is not None]
         if not releases:
@@ -187,8 +188,8 @@ def _look(
     versions: dict[str, str | None],
     where: Environment,
     code: Sources,
-    known: registry.Registry,
-    chosen: settings.Settings,
+    known: Registry,
+    chosen: reader.Settings,
     lock: Lock,
 ) -> _Side:
     outcomes = {}

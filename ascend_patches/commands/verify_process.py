@@ -19,8 +19,8 @@ from ascend_patches.checks import device
 from ascend_patches.checks.device import Device
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.errors import AscendPatchesError
-from ascend_patches.process.toolkit import toolkit
 from ascend_patches.reporting import report
+from ascend_patches.starting.this_process import toolkit
 from ascend_patches.upstream import distributions
 from ascend_patches.upstream.environment import here
 

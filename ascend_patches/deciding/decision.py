@@ -12,21 +12,15 @@ from typing import Literal, NamedTuple
 
 from ascend_patches.deciding.lock import Entry, Lock
 from ascend_patches.declaring.patch import Part, Patch, Variant
+from ascend_patches.declaring.target import Target
 from ascend_patches.upstream.environment import Environment
+from ascend_patches.upstream.finding import Finding
 
 Kind = Literal["", "native", "not needed", "unsupported", "changed", "lying version", "unverified"]
 """What kind of outcome it is; "unsupported" and "changed" leave a patch that is on without effect."""
 
 
-class Finding(NamedTuple):
-    """What is known of a target's code."""
-
-    kind: Literal["code", "pending", "absent", "no source"]
-    text: str = ""
-    """Its fingerprint where there is code, else what is the matter."""
-
-
-Look = Callable[[str], Finding]
+Look = Callable[[Target], Finding]
 """Finds out about a target."""
 
 Locatable = Callable[[str], bool]
@@ -40,7 +34,7 @@ class Decision(NamedTuple):
     variant: Variant | None
     reason: str
     kind: Kind = ""
-    pending: tuple[str, ...] = ()
+    pending: tuple[Target, ...] = ()
     """What the variant has to know and what is not imported yet."""
 
     @property
@@ -59,7 +53,7 @@ class Decision(NamedTuple):
 class _Fit(NamedTuple):
     """How a variant's targets compare with what is known."""
 
-    pending: tuple[str, ...]
+    pending: tuple[Target, ...]
     problems: tuple[str, ...]
     live: dict[str, str]
     seen_in: tuple[str, ...] | None
@@ -82,7 +76,7 @@ class _Fit(NamedTuple):
 
     def may_turn_out(self, patch: Patch) -> bool:
         """Whether an import of a module that the patch watches may show that this is the code."""
-        watched = all(target.partition(":")[0] in patch.watched for target in self.pending)
+        watched = all(target.module in patch.watched for target in self.pending)
         return bool(self.pending) and watched and (self.fits_so_far or self.nothing_known)
 
 
@@ -114,14 +108,7 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
     known_by = [variant for variant in others if fits[variant.name].shows(variant)]
     if len(known_by) == 1:
         found = known_by[0]
-        proposal = (first if first is not None else found).gate.judge(where)
-        known = f"its code is that of {_releases(fits[found.name])}"
-        if found.gate.needs_torch_npu(where):
-            return Decision("wait", None, f"variant {found.name} knows the code, but {found.gate.judge(where).why}")
-        if proposal.holds is None:
-            return _as_far_as_imported(found, f"{known}; {proposal.why}", "", fits[found.name])
-        reason = f"{known}, although {proposal.why}: the version string is not to be trusted"
-        return _as_far_as_imported(found, reason, "lying version", fits[found.name])
+        return _by_code(found, first if first is not None else found, where, fits[found.name])
 
     natives = [_compare_native(entry, look, locatable) for entry in lock.native(patch.name)]
     for native in natives:
@@ -150,11 +137,23 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
     return Decision("skip", first, f"upstream changed: {_unverified(patch, first, fit, lock)}", "changed")
 
 
+def _by_code(found: Variant, proposed: Variant, where: Environment, fit: _Fit) -> Decision:
+    """Take the one variant that knows the code, although the versions may propose another or none."""
+    proposal = proposed.gate.judge(where)
+    known = f"its code is that of {_releases(fit)}"
+    if found.gate.needs_torch_npu(where):
+        return Decision("wait", None, f"variant {found.name} knows the code, but {found.gate.judge(where).why}")
+    if proposal.holds is None:
+        return _as_far_as_imported(found, f"{known}; {proposal.why}", "", fit)
+    reason = f"{known}, although {proposal.why}: the version string is not to be trusted"
+    return _as_far_as_imported(found, reason, "lying version", fit)
+
+
 def _as_far_as_imported(variant: Variant, reason: str, kind: Kind, fit: _Fit) -> Decision:
     """Apply the parts of which all is there; where there are none, wait for one."""
     if variant.parts_without(fit.pending):
         return Decision("apply", variant, reason, kind, fit.pending)
-    modules = ", ".join(dict.fromkeys(target.partition(":")[0] for target in fit.pending))
+    modules = ", ".join(dict.fromkeys(target.module for target in fit.pending))
     return Decision("wait", variant, f"waiting for the import of {modules}; {reason}", kind, fit.pending)
 
 
@@ -171,22 +170,21 @@ def _compare_native(entry: Entry, look: Look, locatable: Locatable) -> _Fit:
 
 
 def _found(targets: Iterable[str], look: Look, locatable: Locatable) -> _Fit:
-    pending: list[str] = []
+    pending: list[Target] = []
     problems: list[str] = []
     live: dict[str, str] = {}
-    for target in targets:
+    for target in map(Target, targets):
         kind, text = look(target)
-        module = target.partition(":")[0]
         if kind == "code":
             live[target] = text
         elif kind == "no source":
             live[target] = f"({text})"
         elif kind == "absent":
             problems.append(text)
-        elif locatable(module):
+        elif locatable(target.module):
             pending.append(target)
         else:
-            problems.append(f"there is no module {module}")
+            problems.append(f"there is no module {target.module}")
     return _Fit(tuple(pending), tuple(dict.fromkeys(problems)), live, None)
 
 
@@ -222,7 +220,7 @@ def _unverified(patch: Patch, variant: Variant, fit: _Fit, lock: Lock) -> str:
 
 def _nearest_known(patch: Patch, variant: Variant, fit: _Fit, lock: Lock) -> dict[str, tuple[str, ...]]:
     """The fingerprints that each target was verified with, in the entry of the lock that has most in common."""
-    expected = {rewrite.target: rewrite.fingerprints for rewrite in variant.rewrites}
+    expected: dict[str, tuple[str, ...]] = {rewrite.target: rewrite.fingerprints for rewrite in variant.rewrites}
     entries = lock.entries(patch.name, variant.name)
     if entries:
         known = max(entries, key=lambda entry: sum(entry.fingerprints.get(t) == f for t, f in fit.live.items()))

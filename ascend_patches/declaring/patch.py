@@ -1,18 +1,17 @@
-"""The declarations a patch is made of, and where the known ones come from."""
+"""The declarations a patch is made of."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ascend_patches.declaring.gates import Gate, TorchNpuHas, torch_npu_answers
+from ascend_patches.declaring.target import Target
+from ascend_patches.declaring.tolerance import Tolerance
 from ascend_patches.errors import DeclarationError
-from ascend_patches.upstream import distributions
 from ascend_patches.upstream.environment import Environment
-
-ENTRY_POINT_GROUP = "ascend_patches.patches"
 
 OptionValue = bool | int | float | str
 _BEYOND_64_BITS = 2**63  # what TOML promises; larger numbers cannot always be written down or made a float again
@@ -92,14 +91,14 @@ class Rewrite:
         rank_local: bool = False,
         compared: bool = True,
     ) -> None:
-        if not _is_target(target):
+        self.target = Target(target)
+        if not self.target.is_well_formed:
             raise DeclarationError(f"target {target!r} is not of the form 'package.module:Class.attribute'")
         if (replace is None) == (around is None):
             raise DeclarationError(f"the rewrite of {target} needs exactly one of replace= and around=")
         if around is not None and original_as is not None:
             raise DeclarationError(f"the rewrite of {target}: advice is given the original, original_as= is not for it")
-        self.target = target
-        self.module, _, self.path = target.partition(":")
+        self.module, self.path = self.target.module, self.target.path
         self.replace = replace
         self.around = around
         self.original_as = original_as
@@ -140,9 +139,9 @@ class Part(NamedTuple):
     relies_on: tuple[str, ...] = ()
 
     @property
-    def examined(self) -> tuple[str, ...]:
+    def examined(self) -> tuple[Target, ...]:
         """Everything whose code has to be known."""
-        return (*(rewrite.target for rewrite in self.rewrites), *self.relies_on)
+        return (*(rewrite.target for rewrite in self.rewrites), *map(Target, self.relies_on))
 
 
 class Variant:
@@ -174,13 +173,13 @@ class Variant:
         self.parts = tuple(parts) or (Part(name, tuple(rewrites), tuple(relies_on)),)
         self.rewrites = self._rewrites()
         self.targets = tuple(rewrite.target for rewrite in self.rewrites)
-        self.relies_on = tuple(dict.fromkeys(target for part in self.parts for target in part.relies_on))
+        self.relies_on = tuple(dict.fromkeys(Target(target) for part in self.parts for target in part.relies_on))
         for target in self.relies_on:
-            if not _is_target(target):
+            if not target.is_well_formed:
                 raise DeclarationError(f"variant {name!r} relies on {target!r}, which is no 'package.module:name'")
         self.examined = tuple(dict.fromkeys((*self.targets, *self.relies_on)))
         """Everything whose code has to be known: the targets, and what the replacements rely on."""
-        self.modules = tuple(dict.fromkeys(target.partition(":")[0] for target in self.examined))
+        self.modules = tuple(dict.fromkeys(target.module for target in self.examined))
         """The modules whose code has to be known."""
 
     def __repr__(self) -> str:
@@ -223,7 +222,8 @@ class Patch:
     """The unit a user switches on and off.
 
     ``configure`` is called with the options in force before the first rewrite is made. ``checks`` names, as
-    ``"module:name"``, the cases by which the patch is verified.
+    ``"module:name"``, the cases by which the patch is verified; ``tolerance`` is how far from the original's results
+    the patch's may be while it serves.
     """
 
     def __init__(
@@ -239,6 +239,7 @@ class Patch:
         options: Mapping[str, Option] | None = None,
         configure: Callable[[Mapping[str, OptionValue]], None] | None = None,
         checks: str = "",
+        tolerance: Tolerance | None = None,
     ) -> None:
         self.name = name
         self.summary = summary
@@ -251,6 +252,7 @@ class Patch:
         self.options: Mapping[str, Option] = options or {}
         self.configure = configure
         self.checks = checks
+        self.tolerance = tolerance if tolerance is not None else Tolerance()
         self._refuse_what_cannot_work()
 
     def __repr__(self) -> str:
@@ -285,7 +287,7 @@ class Patch:
     @cached_property
     def watched(self) -> tuple[str, ...]:
         """Every module whose import may settle something about it."""
-        native = [target.partition(":")[0] for exemption in self.exemptions for target in exemption.targets]
+        native = [Target(target).module for exemption in self.exemptions for target in exemption.targets]
         asks = any(isinstance(leaf, TorchNpuHas) for variant in self.variants for leaf in variant.gate.leaves())
         return tuple(dict.fromkeys((*self.modules, *native, *(["torch_npu"] if asks else []))))
 
@@ -307,70 +309,5 @@ class Patch:
         return []
 
 
-def _is_target(text: str) -> bool:
-    module, _, path = text.partition(":")
-    return all(name.isidentifier() for name in (*module.split("."), *path.split(".")))
-
-
 def _is_lower_case_words(name: str) -> bool:
     return all(word.isascii() and word.isalnum() and word == word.lower() for word in name.split("-"))
-
-
-class Registry:
-    """The patches that are known, by name."""
-
-    def __init__(self, patches: Iterable[Patch] = ()) -> None:
-        self.patches: dict[str, Patch] = {}
-        self.origins: dict[str, str] = {}
-        """Where each patch comes from, for whoever reads a list."""
-        self.problems: list[str] = []
-        for patch in patches:
-            self.add(patch, "given")
-
-    def add(self, patch: Patch, origin: str) -> None:
-        if patch.name in self.patches:
-            self.problems.append(f"a second patch named {patch.name!r}, from {origin}, is left out")
-        else:
-            self.patches[patch.name] = patch
-            self.origins[patch.name] = origin
-
-    def roots(self) -> tuple[str, ...]:
-        """The top-level packages whose import has to wake the toolkit."""
-        modules = (module for patch in self.patches.values() for module in patch.modules)
-        return tuple(sorted({module.partition(".")[0] for module in modules}))
-
-
-def known() -> Registry:
-    """This package's patches and those that other installed packages add through the entry point group."""
-    from ascend_patches.patches import PATCHES
-
-    registry = Registry()
-    for patch in PATCHES:
-        registry.add(patch, "ascend_patches")
-    for distribution, name, value in distributions.entry_points(ENTRY_POINT_GROUP):
-        origin = f"{distribution} (entry point {name} = {value})"
-        try:
-            found = _load(value)
-        except Exception as error:
-            registry.problems.append(f"the patches of {origin} cannot be loaded: {type(error).__name__}: {error}")
-            continue
-        for patch in found:
-            registry.add(patch, origin)
-    return registry
-
-
-def _load(value: str) -> tuple[Patch, ...]:
-    module, _, attribute = value.partition(":")
-    found: Any = importlib.import_module(module.strip())
-    half_done = getattr(found.__spec__, "_initializing", False)
-    for part in filter(None, attribute.strip().split(".")):
-        if half_done and not hasattr(found, part):
-            raise DeclarationError(
-                f"{module} imports vLLM at its top and was imported first, so it has no {part} yet: "
-                'let it import vLLM in its functions, or name its replacements, replace="module:function"'
-            )
-        found = getattr(found, part)
-    patches = (found,) if isinstance(found, Patch) else tuple(found) if isinstance(found, (list, tuple)) else None
-    if patches is None or not all(isinstance(patch, Patch) for patch in patches):
-        raise DeclarationError("it names neither a Patch nor a list of them")
-    return patches

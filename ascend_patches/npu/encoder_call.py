@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ascend_patches.npu.graph_capture import being_recorded
+from ascend_patches.basics.recording import being_recorded
 from ascend_patches.shadow.apart import keep_apart
 
 Tensors = tuple[torch.Tensor, ...]

@@ -1,20 +1,12 @@
-"""Whether Python is only being recorded: while a graph is captured, or a compiler traces."""
+"""Whether what the patches of encoders do is of use here and now."""
 
 from __future__ import annotations
 
 import sys
 
-import torch
-
-
-def being_recorded() -> bool:
-    """Whether what runs now will be replayed without Python, so that no value may be kept from it or put into it."""
-    if torch.compiler.is_compiling():
-        return True
-    npu = getattr(torch, "npu", None)
-    return npu is not None and bool(npu.is_current_stream_capturing())
+from ascend_patches.basics.recording import being_recorded
 
 
 def serves() -> bool:
-    """Whether what these patches do is of use here and now: there is a torch_npu, and Python is not being recorded."""
+    """Whether there is a torch_npu, and Python is not being recorded."""
     return not being_recorded() and "torch_npu" in sys.modules

@@ -1,11 +1,10 @@
-"""The import finder: tells when watched modules execute. It is loaded early and imports nothing but sys and os."""
+"""The import finder: tells when watched modules execute. It is loaded early and imports nothing but sys."""
 
-import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -115,41 +114,6 @@ class Finder:
 
 
 finder = Finder()
-
-
-def start(how: str, roots: "Iterable[str]") -> None:
-    """Wait for the first of the roots to be imported; ``how`` goes into the report. Safe to call twice."""
-    if finder.started_by is None:
-        finder.started_by = how
-    for root in filter(None, roots):
-        finder.before.setdefault(root, wake)
-    finder.install()
-
-
-def take_over(waiting: "Any", name: str, path: "Any", target: "Any") -> "Any":
-    """Take the place of the module that waited since interpreter start, and answer in its stead."""
-    if finder not in sys.meta_path and waiting in sys.meta_path:
-        # In place: another thread may be walking the list, and must neither miss nor repeat one of its entries.
-        sys.meta_path[sys.meta_path.index(waiting)] = finder
-    start("sitecustomize" if waiting.__name__ == "sitecustomize" else ".pth", waiting.roots)
-    return finder.find_spec(name, path, target)
-
-
-def wake() -> None:
-    """Start the toolkit proper, because a root is being imported."""
-    try:
-        from ascend_patches.process.toolkit import activate
-    except Exception as error:
-        complaint = f"cannot start, no patch is on: {type(error).__name__}: {error}"
-        if os.environ.get("ASCEND_PATCHES", "").strip().lower() == "strict":
-            from ascend_patches.errors import StrictModeError
-
-            raise StrictModeError(f"strict mode: {complaint}") from error
-        if finder.unreachable.get("ascend_patches") != complaint:
-            finder.unreachable["ascend_patches"] = complaint
-            say(complaint)
-        return
-    activate(finder.started_by or "start")
 
 
 def say(text: str) -> None:

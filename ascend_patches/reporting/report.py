@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from ascend_patches._version import __version__
 from ascend_patches.declaring.gates import Gate, Present, VersionIn
+from ascend_patches.declaring.target import Target
 from ascend_patches.reporting import lifetime
 from ascend_patches.reporting.folder import clean_up, of_the_others, read, write
 from ascend_patches.reporting.masked import masked
 
 if TYPE_CHECKING:
-    from ascend_patches.process.toolkit import PatchStatus, Toolkit
-    from ascend_patches.replacing.targets import Site
+    from ascend_patches.process.live_patch import LivePatch
+    from ascend_patches.process.toolkit import Toolkit
+    from ascend_patches.replacing.site import Site
 
 __all__ = ["leave", "of_the_others", "read", "status", "versions", "write"]
 
@@ -70,7 +72,7 @@ _CLEANED_UP: dict[str, int] = {}
 """The directories that were cleaned up, with the process that did it: a fork is another one."""
 
 
-def _patch(name: str, patch: PatchStatus, toolkit: Toolkit) -> dict[str, Any]:
+def _patch(name: str, patch: LivePatch, toolkit: Toolkit) -> dict[str, Any]:
     pending = patch.decision.pending if patch.decision is not None and patch.open else ()
     missed = {target: why for target in pending if (why := _waiting_for(target, toolkit))}
     return {
@@ -92,7 +94,7 @@ def _patch(name: str, patch: PatchStatus, toolkit: Toolkit) -> dict[str, Any]:
     }
 
 
-def _compared(patch: PatchStatus) -> list[str]:
+def _compared(patch: LivePatch) -> list[str]:
     """What comparing calls with the original has shown, where that is done."""
     return [f"shadow: {patch.shadow.counts}"] if patch.shadow is not None else []
 
@@ -102,18 +104,14 @@ def _covered(site: Site | None) -> str:
     return "" if site is None or site.in_place() else f"replaced, and now belongs to {site.owner_now()}"
 
 
-def _waiting_for(target: str, toolkit: Toolkit) -> str:
+def _waiting_for(target: Target, toolkit: Toolkit) -> str:
     """What keeps a target waiting that will not happen by itself."""
-    module = target.partition(":")[0]
-    if module in toolkit.finder.unreachable:
-        return (
-            f"{module} cannot be watched: {toolkit.finder.unreachable[module]}; call apply_patches() after its import"
-        )
-    loaded = sys.modules.get(module)
-    being_executed = getattr(getattr(loaded, "__spec__", None), "_initializing", False)
-    if loaded is None or being_executed or module in toolkit.executed:
-        return ""
-    return f"{module} was imported out of the finder's sight; call apply_patches() now"
+    unreachable = toolkit.imports.finder.unreachable.get(target.module)
+    if unreachable is not None:
+        return f"{target.module} cannot be watched: {unreachable}; call apply_patches() after its import"
+    if toolkit.imports.missed(target.module):
+        return f"{target.module} was imported out of the finder's sight; call apply_patches() now"
+    return ""
 
 
 def _packages(gate: Gate) -> set[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ascend_patches.declaring.patch import OptionValue, Patch
 from ascend_patches.errors import SettingsError, VersionError
+from ascend_patches.settings.mode import asked_for
 from ascend_patches.upstream.distributions import normalised
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.versions import Range, parse_range
@@ -180,7 +181,7 @@ def read_file(file: str, patches: Mapping[str, Patch]) -> Settings:
 
 def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Settings:
     mistakes: list[str] = []
-    mode = os.environ.get("ASCEND_PATCHES", "").strip().lower() or settings.mode
+    mode = asked_for() or settings.mode
     if mode not in MODES:
         mistakes.append(f"ASCEND_PATCHES={mode!r}: expected one of {', '.join(MODES)}{_nearest(mode, MODES)}")
     enable, disable = _names_in("ASCEND_PATCHES_ENABLE"), _names_in("ASCEND_PATCHES_DISABLE")

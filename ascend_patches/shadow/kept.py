@@ -10,10 +10,11 @@ import io
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
+from ascend_patches.basics.files import write_whole
 from ascend_patches.shadow.copies import is_tensor, size_of
 from ascend_patches.shadow.described import value_of
 
@@ -34,16 +35,8 @@ def write(folder: str, name: str, contents: Mapping[str, Any]) -> str:
     if size_of(contents) > MOST_BYTES:
         raise NotKeptError(f"they are larger than {MOST_BYTES} bytes")
     data, ending = _encoded({key: _plain(value) for key, value in contents.items()})
-    # mkstemp's files are their owner's alone.
-    descriptor, draft = tempfile.mkstemp(prefix=".draft-", dir=folder)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-        path = os.path.join(folder, f"{_PREFIX}{name}-{os.getpid()}-{os.path.basename(draft)[7:]}{ending}")
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    path = os.path.join(folder, f"{_PREFIX}{name}-{os.getpid()}-{uuid4().hex[:8]}{ending}")
+    write_whole(path, data, 0o600)
     return path
 
 

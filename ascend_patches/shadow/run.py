@@ -17,7 +17,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ascend_patches.declaring.patch import Rewrite
-from ascend_patches.replacing.targets import Found, dressed_like
+from ascend_patches.replacing.find import Found
+from ascend_patches.replacing.replace import dressed_like
 from ascend_patches.shadow import described
 from ascend_patches.shadow.apart import apart
 from ascend_patches.shadow.chosen import Chosen
@@ -25,7 +26,7 @@ from ascend_patches.shadow.copies import ROOM, copied, size_of, stand_in
 from ascend_patches.upstream.fingerprints import plain_function
 
 if TYPE_CHECKING:
-    from ascend_patches.shadow.patch import PatchShadow
+    from ascend_patches.shadow.patch_shadow import PatchShadow
 
 _NOT_A_CALL = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -247,7 +248,7 @@ def _recorded() -> Callable[[], bool]:
     """Tells whether Python is only being recorded; code that came without torch never is."""
     if "torch" not in sys.modules:
         return lambda: False
-    from ascend_patches.npu.graph_capture import being_recorded
+    from ascend_patches.basics.recording import being_recorded
 
     return being_recorded
 

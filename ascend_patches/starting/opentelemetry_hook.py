@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import sys
 
-from ascend_patches.process import finder
+from ascend_patches.settings.mode import asked_for
+from ascend_patches.starting import waking
 
 
 def start() -> None:
     """Do what our sitecustomize would have done."""
-    if os.environ.get("ASCEND_PATCHES", "").strip().lower() == "off" or _has_run():
+    if asked_for() == "off" or _has_run():
         return
     ours = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sitecustomize")
     if ours in os.environ.get("PYTHONPATH", "").split(os.pathsep):
         roots = ["vllm", "vllm_ascend", *os.environ.get("ASCEND_PATCHES_ROOTS", "").split(",")]
-        finder.start("sitecustomize, behind opentelemetry-instrument", roots)
+        waking.start("sitecustomize, behind opentelemetry-instrument", roots)
 
 
 def _has_run() -> bool:

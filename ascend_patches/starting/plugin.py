@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from ascend_patches.settings.mode import asked_for
 
 
 def activate() -> None:
     """Activate the toolkit, unless it is switched off."""
-    if os.environ.get("ASCEND_PATCHES", "").strip().lower() != "off":
-        from ascend_patches.process import toolkit as activation
+    if asked_for() != "off":
+        from ascend_patches.starting.this_process import activate
 
-        activation.activate("vllm plugin")
+        activate("vllm plugin")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterable
 
+from ascend_patches.basics.files import write_whole
 from ascend_patches.errors import InstallError
 
 ROOTS = ("vllm", "vllm_ascend")
@@ -52,17 +52,8 @@ def install(roots: Iterable[str]) -> str:
     present = installed_pth()
     if present == wanted:
         return f"{path} is in place already"
-    folder = os.path.dirname(path)
     try:
-        descriptor, draft = tempfile.mkstemp(prefix=".ascend_patches-", dir=folder)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(wanted)
-            os.chmod(draft, 0o644)
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
+        write_whole(path, wanted.encode(), 0o644)
     except OSError as error:
         raise InstallError(
             f"{path}: cannot be written: {error.strerror or error}. "

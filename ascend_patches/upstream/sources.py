@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ascend_patches.deciding.decision import Finding
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.upstream import distributions, fingerprints
+from ascend_patches.upstream.finding import Finding
 
 if TYPE_CHECKING:
     from zipfile import ZipFile

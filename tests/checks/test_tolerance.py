@@ -12,8 +12,9 @@ import torch
 
 from ascend_patches import Patch, Rewrite, Variant, always
 from ascend_patches.checks.check import declared
-from ascend_patches.checks.tolerance import Tolerance, error_of, tolerance_of
+from ascend_patches.declaring.tolerance import Tolerance, error_of
 from ascend_patches.errors import DeclarationError
+from ascend_patches.patches import PATCHES
 
 CLOSE = Tolerance()
 ONE = torch.tensor([1.0, -4.0])
@@ -79,16 +80,10 @@ def patch_with(checks: str) -> Patch:
     return Patch("some-patch", "for a test", (Variant("any", always, (Rewrite("a:b", replace="c:d"),)),), checks=checks)
 
 
-def test_a_patch_has_the_widest_tolerance_of_its_checks() -> None:
-    widest = tolerance_of(patch_with("ascend_patches.patches.rotary_embedding.checks:CHECKS"))
-    tolerances = [
-        check.tolerance for check in declared(patch_with("ascend_patches.patches.rotary_embedding.checks:CHECKS"))
-    ]
-    assert widest.bfloat16 == max(each.bfloat16 for each in tolerances)
-
-
-def test_a_patch_without_checks_has_the_usual_tolerance() -> None:
-    assert tolerance_of(patch_with("")) == Tolerance()
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
+def test_a_patch_declares_the_widest_tolerance_of_its_checks(patch: Patch) -> None:
+    tolerances = [check.tolerance for check in declared(patch)] or [Tolerance()]
+    assert patch.tolerance == Tolerance(*map(max, zip(*tolerances, strict=True)))
 
 
 @pytest.mark.parametrize(

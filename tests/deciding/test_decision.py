@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ascend_patches.deciding.decision import Decision, Finding, decide
+from ascend_patches.deciding.decision import Decision, decide
 from ascend_patches.deciding.lock import Entry, Lock, PatchLock
 from ascend_patches.declaring.gates import Gate, absent, always, torch_npu_has, version_in, vllm_version_is
 from ascend_patches.declaring.patch import Exemption, Part, Patch, Rewrite, Variant
+from ascend_patches.declaring.target import Target
 from ascend_patches.upstream.environment import Environment
+from ascend_patches.upstream.finding import Finding
 
 A, B, C, D = "vllm.a:run", "vllm.b:run", "vllm.c:run", "vllm.d:run"
 V15 = Environment({"vllm": "0.15.0"})
@@ -138,7 +140,7 @@ def test_half_a_variant_is_not_applied_where_the_other_half_cannot_come() -> Non
 
 
 def test_nothing_is_decided_before_anything_is_imported() -> None:
-    assert outcome({}) == Decision("wait", OLD, "variant old fits: vllm is 0.15.0", pending=(A,))
+    assert outcome({}) == Decision("wait", OLD, "variant old fits: vllm is 0.15.0", pending=(Target(A),))
     decision = outcome({}, V99)
     assert (decision.verdict, decision.variant) == ("wait", None)
     assert "the code that is still to be imported decides" in decision.reason
@@ -386,7 +388,7 @@ def test_nothing_is_ever_overwritten_blindly(variants, entries, native, findings
         assert unknown == "apply"
         assert chosen.gate.judge(where).holds is True
         return
-    live = {target: found.text for target, found in looked.items() if found.kind != "pending"}
+    live: dict[str, str] = {target: found.text for target, found in looked.items() if found.kind != "pending"}
     assert {found.kind for found in looked.values()} <= {"code", "pending"}
     assert live
     assert lock.verified("faster", chosen, live) is not None

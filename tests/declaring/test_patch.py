@@ -8,10 +8,11 @@ from itertools import product
 import pytest
 from support import World
 
+from ascend_patches import catalogue
 from ascend_patches.deciding.lock import Lock
-from ascend_patches.declaring import patch as registry
 from ascend_patches.declaring.gates import Gate, absent, always, torch_npu_has, version_in, vllm_version_is
-from ascend_patches.declaring.patch import Exemption, Option, Part, Patch, Registry, Rewrite, Variant
+from ascend_patches.declaring.patch import Exemption, Option, Part, Patch, Rewrite, Variant
+from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import DeclarationError
 from ascend_patches.patches import PATCHES
 from ascend_patches.upstream.environment import Environment
@@ -257,7 +258,7 @@ def test_other_packages_add_patches_one_or_several(path: World) -> None:
     )
     path.patches(source, module="registry_one", attribute="ONE")
     path.patches(source, module="registry_more", attribute="Inner.MORE")
-    known = registry.known()
+    known = catalogue.known()
     assert {"one", "two", "three"} <= known.patches.keys()
     assert known.problems == []
 
@@ -275,7 +276,7 @@ def test_patches_that_cannot_be_loaded_are_a_problem_with_a_name(
     path: World, module: str, source: str, problem: str
 ) -> None:
     path.patches(source, module=module)
-    problems = registry.known().problems
+    problems = catalogue.known().problems
     assert len(problems) == 1
     assert module.replace("_", "-") in problems[0]
     assert f"entry point entry = {module}:PATCHES" in problems[0]

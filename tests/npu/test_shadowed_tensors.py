@@ -13,11 +13,11 @@ import torch
 from ascend_patches.declaring.gates import always
 from ascend_patches.declaring.patch import Patch, Rewrite, Variant
 from ascend_patches.npu.encoder_call import current_call, encoder_call
-from ascend_patches.replacing.targets import Found
+from ascend_patches.replacing.find import Found
 from ascend_patches.settings.reader import Choice
 from ascend_patches.shadow import run
 from ascend_patches.shadow.copies import Room
-from ascend_patches.shadow.patch import PatchShadow, Told
+from ascend_patches.shadow.patch_shadow import PatchShadow, Told
 
 TARGET = f"{__name__}:Layer.forward"
 

@@ -16,7 +16,7 @@ import torch
 
 from ascend_patches.checks import device, runner
 from ascend_patches.commands import verify_process as process
-from ascend_patches.declaring import patch as registry
+from ascend_patches.declaring.registry import Registry
 from ascend_patches.patches import PATCHES
 
 Snapshot = dict[tuple[str, str], Any]
@@ -103,7 +103,7 @@ def allowed(case: runner.Case) -> float:
 def snapshot() -> Snapshot:
     """Every attribute of every upstream module and of the classes written in it."""
     found: Snapshot = {}
-    roots = registry.Registry(PATCHES).roots()
+    roots = Registry(PATCHES).roots()
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in roots and isinstance(module, ModuleType):
             for key, value in list(module.__dict__.items()):

@@ -49,18 +49,19 @@ def test_an_unwatched_name_costs_two_dictionary_lookups_and_nothing_else() -> No
     assert run_python(code).json == [None, ["x.y", "x.y"]]
 
 
-def test_the_finder_imports_nothing_but_sys_and_os() -> None:
+def test_the_finder_imports_nothing_but_sys() -> None:
     tree = ast.parse((REPOSITORY / "ascend_patches" / "process" / "finder.py").read_text())
     top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert {alias.name for node in top for alias in node.names} == {"os", "sys"}
+    assert {alias.name for node in top for alias in node.names} == {"sys"}
 
 
 def test_starting_twice_leaves_one_finder_and_the_first_name() -> None:
     code = """
         import json, sys
-        from ascend_patches.process import finder
-        finder.start('first', ['vllm']); finder.start('second', ['vllm'])
-        print(json.dumps([sys.meta_path.count(finder.finder), finder.finder.started_by]))
+        from ascend_patches.process.finder import finder
+        from ascend_patches.starting import waking
+        waking.start('first', ['vllm']); waking.start('second', ['vllm'])
+        print(json.dumps([sys.meta_path.count(finder), finder.started_by]))
     """
     assert run_python(code).json == [1, "first"]
 

@@ -290,15 +290,15 @@ def test_a_rewrite_that_cannot_be_set_puts_the_earlier_ones_of_its_module_back(w
         def g():
             return 'ours'
 
-        from ascend_patches.replacing import targets
-        set_ = targets._set
+        from ascend_patches.replacing import replace
+        set_ = replace._set
 
         def refuse(owner, name, value):
             if name == 'g':
                 raise TypeError('cannot set g')
             set_(owner, name, value)
 
-        targets._set = refuse
+        replace._set = refuse
         """,
     )
     result = world.python("import vllm.one\nprint(json.dumps([vllm.one.f(), vllm.one.Model.g()]))\n" + SHOW, start=True)

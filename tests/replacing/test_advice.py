@@ -18,7 +18,9 @@ from support import World
 
 from ascend_patches import Rewrite
 from ascend_patches.errors import DeclarationError, TargetError
-from ascend_patches.replacing.targets import Site, find, install, prepare, undo
+from ascend_patches.replacing.find import find
+from ascend_patches.replacing.replace import install, prepare, undo
+from ascend_patches.replacing.site import Site
 
 SOURCE = """
 def function(a, b=2):

@@ -112,7 +112,7 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(json, "dump", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space left"):
         report.write(str(tmp_path), {**REPORT, "mode": "strict"})
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == before

@@ -17,7 +17,7 @@ from ascend_patches.declaring.gates import always
 from ascend_patches.declaring.patch import Option, Patch, Rewrite, Variant
 from ascend_patches.errors import SettingsError
 from ascend_patches.settings import lines as toml_lines
-from ascend_patches.settings import reader as settings
+from ascend_patches.settings import reader
 from ascend_patches.settings.reader import Choice, Settings
 from ascend_patches.upstream.environment import Environment
 
@@ -46,7 +46,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("ASCEND_PATCHES")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
-    monkeypatch.setattr(settings, "MACHINE_WIDE", str(tmp_path / "machine" / "patches.toml"))
+    monkeypatch.setattr(reader, "MACHINE_WIDE", str(tmp_path / "machine" / "patches.toml"))
 
 
 @pytest.fixture
@@ -64,18 +64,18 @@ def write(tmp_path: Path) -> Callable[..., str]:
 
 
 def choice(path: str | None, where: Environment = V15, patch: str = "rotary-embedding") -> Choice:
-    return settings.load(PATCHES, path).choice(PATCHES[patch], where)
+    return reader.load(PATCHES, path).choice(PATCHES[patch], where)
 
 
 def mistakes(file: str) -> list[str]:
     """What is wrong with a file, without its name."""
     with pytest.raises(SettingsError) as refused:
-        settings.load(PATCHES, file)
+        reader.load(PATCHES, file)
     return [mistake.removeprefix(file).removeprefix(", ").removeprefix(": ") for mistake in refused.value.mistakes]
 
 
 def test_without_a_file_the_declared_defaults_are_in_force() -> None:
-    assert settings.load(PATCHES) == Settings()
+    assert reader.load(PATCHES) == Settings()
     assert choice(None).enabled
     assert not choice(None, patch="vision-seq-lens").enabled
     assert choice(None).options == {name: option.default for name, option in OPTIONS.items()}
@@ -95,7 +95,7 @@ def test_a_patch_is_switched_in_a_word_or_in_a_table(write: Callable[..., str], 
 
 def test_mode_and_unknown_are_read(write: Callable[..., str]) -> None:
     file = write('mode = "strict"\nunknown = "apply"\n[patches.vision-seq-lens]\nunknown = "skip"')
-    assert settings.load(PATCHES, file).mode == "strict"
+    assert reader.load(PATCHES, file).mode == "strict"
     assert (choice(file).unknown, choice(file, patch="vision-seq-lens").unknown) == ("apply", "skip")
 
 
@@ -362,7 +362,7 @@ def test_overrides_for_different_releases_do_not_contradict(write: Callable[...,
         f"[[patches.rotary-embedding.override]]\nwhen = {{ {when} }}\ncount = {index}\n"
         for index, when in enumerate((one, other))
     )
-    assert settings.load(PATCHES, write(text)).patches
+    assert reader.load(PATCHES, write(text)).patches
 
 
 @pytest.mark.parametrize("ascend", ["vllm-ascend", "vllm_ascend"])
@@ -382,7 +382,7 @@ MEETING = (
 
 def test_overrides_that_contradict_only_here_are_refused_only_here(write: Callable[..., str]) -> None:
     file = write(MEETING)
-    loaded = settings.load(PATCHES, file)
+    loaded = reader.load(PATCHES, file)
     assert loaded.choice(PATCHES["rotary-embedding"], Environment({"vllm": "0.15.0"})).options["count"] == 1
     with pytest.raises(SettingsError) as refused:
         loaded.choice(PATCHES["rotary-embedding"], V15)
@@ -418,7 +418,7 @@ def test_the_environment_is_on_top_of_the_file(write: Callable[..., str], monkey
     monkeypatch.setenv("ASCEND_PATCHES", " ON ")
     monkeypatch.setenv("ASCEND_PATCHES_ENABLE", "rotary-embedding,")
     monkeypatch.setenv("ASCEND_PATCHES_DISABLE", " vision-seq-lens ")
-    assert settings.load(PATCHES, file).mode == "on"
+    assert reader.load(PATCHES, file).mode == "on"
     assert choice(file).reason == "switched on by ASCEND_PATCHES_ENABLE"
     assert choice(file, patch="vision-seq-lens").reason == "switched off by ASCEND_PATCHES_DISABLE"
 
@@ -467,19 +467,19 @@ def test_a_mistake_in_the_environment_names_the_variable(
     for name, value in variables.items():
         monkeypatch.setenv(f"ASCEND_PATCHES{name}", value)
     with pytest.raises(SettingsError) as refused:
-        settings.load(PATCHES)
+        reader.load(PATCHES)
     assert refused.value.mistakes == expected
 
 
 def test_the_first_place_that_has_a_file_counts(write: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     machine = write("", "machine/patches.toml")
-    assert settings.find_file() == machine
+    assert reader.find_file() == machine
     prefix = write("", "prefix/etc/ascend_patches/patches.toml")
-    assert settings.find_file() == prefix
+    assert reader.find_file() == prefix
     variable = write("", "variable.toml")
     monkeypatch.setenv("ASCEND_PATCHES_CONFIG", variable)
-    assert settings.find_file() == variable
-    assert settings.find_file(write("", "explicit.toml")) == os.path.join(os.path.dirname(variable), "explicit.toml")
+    assert reader.find_file() == variable
+    assert reader.find_file(write("", "explicit.toml")) == os.path.join(os.path.dirname(variable), "explicit.toml")
 
 
 def test_the_current_directory_is_not_searched_but_may_be_named(
@@ -487,8 +487,8 @@ def test_the_current_directory_is_not_searched_but_may_be_named(
 ) -> None:
     file = write('mode = "strict"')
     monkeypatch.chdir(tmp_path)
-    assert settings.find_file() is None
-    assert settings.find_file("patches.toml") == file
+    assert reader.find_file() is None
+    assert reader.find_file("patches.toml") == file
 
 
 @pytest.mark.parametrize("how", ["explicit", "variable"])
@@ -496,7 +496,7 @@ def test_a_named_file_that_is_missing_is_a_mistake(tmp_path: Path, monkeypatch: 
     missing = str(tmp_path / "missing.toml")
     monkeypatch.setenv("ASCEND_PATCHES_CONFIG", missing if how == "variable" else "")
     with pytest.raises(SettingsError) as refused:
-        settings.load(PATCHES, missing if how == "explicit" else None)
+        reader.load(PATCHES, missing if how == "explicit" else None)
     assert refused.value.mistakes == [f"{missing}: cannot be read: No such file or directory"]
 
 
@@ -506,7 +506,7 @@ def test_a_link_to_nowhere_is_a_mistake_and_not_the_next_place(write: Callable[.
     place.parent.mkdir(parents=True)
     place.symlink_to(tmp_path / "missing")
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
-        settings.load(PATCHES)
+        reader.load(PATCHES)
 
 
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
@@ -515,13 +515,13 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     assert mistakes(str(tmp_path / "pipe")) == ["not read: it is no regular file"]
     assert mistakes("/dev/zero") == ["not read: it is no regular file"]
     with pytest.raises(SettingsError, match="null byte"):
-        settings.load(PATCHES, "a\0b")
+        reader.load(PATCHES, "a\0b")
 
 
 def refusal(file: str) -> str | None:
     """Why root does not read a file, or None if it does."""
     try:
-        settings.load(PATCHES, file)
+        reader.load(PATCHES, file)
     except SettingsError as error:
         return str(error)
     return None
@@ -585,7 +585,7 @@ def test_root_looks_at_every_link_on_the_way(write: Callable[..., str], tmp_path
 def test_others_read_what_root_refuses() -> None:
     code = """
         import json, os, tempfile
-        from ascend_patches.settings import reader as settings
+        from ascend_patches.settings import reader
         from ascend_patches.errors import SettingsError
         folder = tempfile.mkdtemp(dir="/tmp")
         file = os.path.join(folder, "patches.toml")
@@ -596,7 +596,7 @@ def test_others_read_what_root_refuses() -> None:
         for user in (0, 65534):
             os.setuid(user)
             try:
-                answers.append(settings.load({}, file).mode)
+                answers.append(reader.load({}, file).mode)
             except SettingsError as error:
                 answers.append("refused")
         os.remove(file)
@@ -609,7 +609,7 @@ def test_a_file_that_may_not_be_read_is_a_mistake() -> None:
     code = """
         import json, os, tempfile
         import ascend_patches.settings.lines
-        from ascend_patches.settings import reader as settings
+        from ascend_patches.settings import reader
         from ascend_patches.errors import SettingsError
         file = os.path.join(tempfile.mkdtemp(dir="/tmp"), "patches.toml")
         open(file, "w").close()
@@ -617,7 +617,7 @@ def test_a_file_that_may_not_be_read_is_a_mistake() -> None:
         if os.geteuid() == 0:  # who reads everything
             os.setuid(65534)
         try:
-            settings.load({}, file)
+            reader.load({}, file)
         except SettingsError as error:
             print(json.dumps(error.mistakes[0].removeprefix(file)))
     """
@@ -644,7 +644,7 @@ def test_a_long_file_full_of_mistakes_is_read_in_one_go(
 def outcome(file: str) -> Settings | SettingsError:
     """Settings or SettingsError; any other exception goes through."""
     try:
-        loaded = settings.load(PATCHES, file)
+        loaded = reader.load(PATCHES, file)
         for patch in PATCHES.values():
             loaded.choice(patch, V15)
     except SettingsError as error:

@@ -14,8 +14,7 @@ from support import REPOSITORY
 from ascend_patches.declaring.gates import always
 from ascend_patches.declaring.patch import Option, Patch, Rewrite, Variant
 from ascend_patches.patches import PATCHES
-from ascend_patches.settings import reader as settings
-from ascend_patches.settings import template
+from ascend_patches.settings import reader, template
 from ascend_patches.upstream.environment import Environment
 
 VARIANTS = (Variant("v", always, (Rewrite("vllm:run", print),)),)
@@ -45,8 +44,8 @@ def reads_back_as_declared(patches: list[Patch], file: Path) -> bool:
     """Whether a template, used as it is, changes nothing."""
     file.write_text(template.settings_file(patches), encoding="utf-8")
     file.chmod(0o644)
-    loaded = settings.load({patch.name: patch for patch in patches}, file)
-    declared = [settings.Settings().choice(patch, Environment({})) for patch in patches]
+    loaded = reader.load({patch.name: patch for patch in patches}, file)
+    declared = [reader.Settings().choice(patch, Environment({})) for patch in patches]
     read = [loaded.choice(patch, Environment({})) for patch in patches]
     assert {patch.name: dict(loaded.patches[patch.name].values) for patch in patches} == {
         patch.name: {"enabled": patch.default, **{name: option.default for name, option in patch.options.items()}}

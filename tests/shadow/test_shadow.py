@@ -63,8 +63,8 @@ def test_a_patch_that_agrees_stays_applied_and_is_counted(world: World) -> None:
 
 def test_a_share_of_the_calls_is_compared_the_first_among_them(world: World) -> None:
     code = (
-        "counts = []\nfrom ascend_patches.process.toolkit import toolkit\n"
-        "for _ in range(1000):\n    total([1])\n    counts.append(toolkit.patches['quick'].shadow_counts.compared)\n"
+        "counts = []\nfrom ascend_patches.starting.this_process import toolkit\n"
+        "for _ in range(1000):\n    total([1])\n    counts.append(toolkit.patches['quick'].shadow.counts.compared)\n"
         "print(json.dumps([counts[0], counts[-1]]))"
     )
     first, all_of_them = run(total(world, RIGHT), code, env={"ASCEND_PATCHES_SHADOW": "0.01"}).json
@@ -345,13 +345,13 @@ def test_what_was_reverted_on_request_is_shadowed_again_when_it_is_applied_again
 
 
 def test_a_quarantined_patch_is_no_part_of_the_identity(world: World) -> None:
-    code = "from ascend_patches.process.toolkit import toolkit\nbefore = toolkit.identity()\ntotal([1, 2, 3])\n"
+    code = "from ascend_patches.starting.this_process import toolkit\nbefore = toolkit.identity()\ntotal([1, 2, 3])\n"
     result = run(total(world, WRONG), code + "print(json.dumps([before == 'none', toolkit.identity()]))")
     assert result.json == [False, "none"]
 
 
 def test_a_shadow_does_not_change_the_identity(world: World) -> None:
-    code = "from ascend_patches.process.toolkit import toolkit\nprint(json.dumps(toolkit.identity()))"
+    code = "from ascend_patches.starting.this_process import toolkit\nprint(json.dumps(toolkit.identity()))"
     assert run(total(world, RIGHT), code).json == run(total(world, RIGHT), code, env={}).json
 
 

@@ -30,13 +30,19 @@ def test_the_plugin_patches_what_is_imported_and_what_will_be(world: World) -> N
     assert result.json == ["ours", "ours", "vllm plugin"]
 
 
-def test_off_imports_no_more_than_the_plugin_itself(greeting: World) -> None:
+def test_off_imports_no_more_than_the_plugin_and_how_to_ask_for_the_mode(greeting: World) -> None:
     result = greeting.python(
         "from ascend_patches.starting import plugin\nplugin.activate()\n"
         "print(json.dumps(sorted(name for name in sys.modules if name.startswith('ascend_patches'))))",
         env={"ASCEND_PATCHES": "off"},
     )
-    assert result.json == ["ascend_patches", "ascend_patches.starting", "ascend_patches.starting.plugin"]
+    assert result.json == [
+        "ascend_patches",
+        "ascend_patches.settings",
+        "ascend_patches.settings.mode",
+        "ascend_patches.starting",
+        "ascend_patches.starting.plugin",
+    ]
 
 
 @pytest.mark.parametrize("mode", ["on", "strict"])

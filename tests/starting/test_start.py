@@ -137,7 +137,8 @@ def test_two_threads_that_look_for_two_roots_at_once_are_both_answered_by_the_fi
     world.package("vllm", {})
     world.package("vllm_ascend", {})
     result = world.python(
-        "from ascend_patches.process.finder import finder, take_over\n"
+        "from ascend_patches.process.finder import finder\n"
+        "from ascend_patches.starting.waking import take_over\n"
         "specs = [take_over(ascend_patches_start, name, None, None) for name in ('vllm', 'vllm_ascend')]\n"
         "print(json.dumps([type(spec.loader).__name__ for spec in specs]))",
         start=True,

@@ -26,7 +26,7 @@ from ascend_patches.checks.check import declared
 from ascend_patches.commands import verify_process as process
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.patches import PATCHES
-from ascend_patches.process.toolkit import toolkit
+from ascend_patches.starting.this_process import toolkit
 from ascend_patches.upstream.fingerprints import plain_function
 
 UPSTREAM = ("vllm", "vllm_ascend")

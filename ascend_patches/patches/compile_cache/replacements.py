@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ascend_patches.declaring.process_identity import identity
+
 if TYPE_CHECKING:
     # The release's own, which are here while the patch is applied.
     def upstream_factors(vllm_config: Any) -> list[str]: ...
@@ -20,23 +22,9 @@ NAME = "compile-cache"
 
 def hash_factors(vllm_config: Any) -> list[str]:
     """What a key is made of before anything is traced."""
-    return [*upstream_factors(vllm_config), identity()]
+    return [*upstream_factors(vllm_config), identity(NAME)]
 
 
 def compute_hash(self: Any, vllm_config: Any) -> str:
     """The compiler's part of a key that is made after tracing."""
-    return f"{upstream_compute_hash(self, vllm_config)} {identity()}"
-
-
-def identity() -> str:
-    """What is in place now, and what would still be put in place while a model is traced."""
-    # Here, because activation imports declarations, and these name this module.
-    from ascend_patches.process.toolkit import toolkit
-
-    with toolkit.lock:
-        waiting = [
-            (name, status.proposed.name if status.proposed is not None else "", sorted(status.choice.options.items()))
-            for name, status in sorted(toolkit.patches.items())
-            if status.state == "waiting" and name != NAME
-        ]
-        return f"ascend_patches {toolkit.identity(without=(NAME,))} {waiting}"
+    return f"{upstream_compute_hash(self, vllm_config)} {identity(NAME)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from vllm_ascend.attention.mla_v1 import AscendMLAImpl, DecodeMLAPreprocessResult
 
-from ascend_patches.npu.graph_capture import being_recorded
+from ascend_patches.basics.recording import being_recorded
 from ascend_patches.npu.mla_prefetch import LARGEST_OUTPUT_PROJECTION, prefetch
 from ascend_patches.patches.mla_kv_overlap.options import OPTIONS
 

@@ -10,8 +10,8 @@ import torch
 
 from ascend_patches.checks import mla_math, world
 from ascend_patches.checks.check import Call, Check
-from ascend_patches.checks.tolerance import Tolerance
 from ascend_patches.declaring.gates import version_in
+from ascend_patches.declaring.tolerance import Tolerance
 from ascend_patches.patches.mla_multistream import mla_layer
 
 Tensors = dict[str, torch.Tensor]

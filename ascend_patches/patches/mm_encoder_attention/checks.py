@@ -14,8 +14,8 @@ import torch
 
 from ascend_patches.checks import world
 from ascend_patches.checks.check import NOWHERE, WITH_VLLM_ASCEND, Call, Check
-from ascend_patches.checks.tolerance import Tolerance
 from ascend_patches.declaring.gates import Gate, version_in
+from ascend_patches.declaring.tolerance import Tolerance
 from ascend_patches.upstream import distributions
 
 MODULES = (

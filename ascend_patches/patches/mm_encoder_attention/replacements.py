@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ascend_patches.basics.recording import being_recorded
 from ascend_patches.npu import attention_kernels as kernels
 from ascend_patches.npu.encoder_attention import forward
 from ascend_patches.npu.encoder_call import current_call
-from ascend_patches.npu.graph_capture import being_recorded
 from ascend_patches.npu.host_lengths import announce
 from ascend_patches.patches.mm_encoder_attention.plans import Release, plan_of
 

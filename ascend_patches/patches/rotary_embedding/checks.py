@@ -13,8 +13,8 @@ from einops import rearrange
 
 from ascend_patches.checks import world
 from ascend_patches.checks.check import NOWHERE, WITH_VLLM_ASCEND, Call, Check
-from ascend_patches.checks.tolerance import Tolerance
 from ascend_patches.declaring.gates import Gate, absent, always, version_in
+from ascend_patches.declaring.tolerance import Tolerance
 
 TOKENS, HEADS, SIZE = 12, 4, 72
 TYPES = (torch.float32, torch.bfloat16)

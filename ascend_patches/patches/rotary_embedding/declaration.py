@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ascend_patches.declaring.gates import absent, version_in
 from ascend_patches.declaring.patch import Exemption, Patch, Rewrite, Variant
+from ascend_patches.declaring.tolerance import Tolerance
 
 _VLLM = "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward_oot"
 _ASCEND = "vllm_ascend.ops.rotary_embedding:AscendApplyRotaryEmb.forward_oot"
@@ -29,6 +30,7 @@ PATCH = Patch(
     name="rotary-embedding",
     summary="query and key turned in one npu_rotary_mul, with cos and sin prepared once per encoder call",
     checks="ascend_patches.patches.rotary_embedding.checks:CHECKS",
+    tolerance=Tolerance(float32=1e-6, bfloat16=1e-2),
     why=(
         "vLLM alone turns them with a dozen small operations in every layer, and vllm-ascend doubles and reshapes cos "
         "and sin in every layer. Before 0.30 it takes interleaved pairs for halves; before 0.24 it fails where cos and "

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ascend_patches.declaring.patch import Patch, Rewrite
-from ascend_patches.replacing.targets import Found
+from ascend_patches.replacing.find import Found
 from ascend_patches.settings.reader import Choice
 from ascend_patches.shadow import kept
 from ascend_patches.shadow.counts import Counts
 from ascend_patches.shadow.run import Mismatch, Shadow, in_front
-
-if TYPE_CHECKING:
-    from ascend_patches.checks.tolerance import Tolerance
 
 FOLDER = "ASCEND_PATCHES_SHADOW_DIR"
 
@@ -78,21 +74,7 @@ class PatchShadow:
 
     def difference(self, original: Any, patched: Any) -> str | None:
         """What is different beyond the patch's tolerance, in words."""
-        return self._tolerance.close(original, patched)
-
-    @cached_property
-    def _tolerance(self) -> Tolerance:
-        # Not earlier, because the patch's checks may import what they check.
-        from ascend_patches.checks.tolerance import Tolerance, tolerance_of
-
-        try:
-            return tolerance_of(self.patch)
-        except Exception as error:
-            self.told.complain(
-                f"{self.patch.name}: its checks cannot be imported, so it is compared within the usual tolerance: "
-                f"{type(error).__name__}: {error}"
-            )
-            return Tolerance()
+        return self.patch.tolerance.close(original, patched)
 
     def mismatched(self, mismatch: Mismatch) -> None:
         """A replacement gave another answer than the original."""

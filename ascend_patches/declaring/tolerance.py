@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from ascend_patches.declaring.patch import Patch
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Tolerance:
+class Tolerance(NamedTuple):
     """The largest error that is rounding, by dtype, as a share of the largest magnitude of what is expected.
 
     What has another dtype, such as integers, has to be the same.
@@ -65,18 +60,6 @@ def error_of(expected: Any, found: Any) -> float:
     return difference / largest if largest else difference
 
 
-def tolerance_of(patch: Patch) -> Tolerance:
-    """What a patch's checks allow: of several tolerances the widest, dtype by dtype; the usual one without checks."""
-    from ascend_patches.checks.check import declared
-
-    tolerances = [check.tolerance for check in declared(patch)]
-    if not tolerances:
-        return Tolerance()
-    return Tolerance(
-        **{field.name: max(getattr(each, field.name) for each in tolerances) for field in dataclasses.fields(Tolerance)}
-    )
-
-
 def _pairs(expected: Any, found: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
     """The leaves of two results side by side; what is not built alike is a pair of its own."""
     parts, others = _parts(expected), _parts(found)
@@ -92,8 +75,11 @@ def _parts(value: Any) -> Mapping[Any, Any] | None:
         return value
     if isinstance(value, (list, tuple)):
         return dict(enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    if hasattr(type(value), "__dataclass_fields__"):
+        # Here, because every process that reads declarations would pay for the import.
+        from dataclasses import fields
+
+        return {field.name: getattr(value, field.name, None) for field in fields(value)}
     return None
 
 

@@ -12,14 +12,19 @@ from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ascend_patches import Rewrite
+from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
-from ascend_patches.replacing import targets
-from ascend_patches.replacing.targets import ABSENT, Site, find, install, out_of_reach, prepare, rebind, undo
+from ascend_patches.replacing.find import ABSENT, find, foreign_wrapper
+from ascend_patches.replacing.holders import out_of_reach
+from ascend_patches.replacing.rebind import rebind
+from ascend_patches.replacing.replace import install, prepare, undo
+from ascend_patches.replacing.sign import signature_difference
+from ascend_patches.replacing.site import Site
 
 SOURCE = """
 import functools
@@ -478,24 +483,24 @@ def test_a_target_that_is_not_there_is_an_error_that_says_what_is_missing(
     path: str, message: str, module: ModuleType
 ) -> None:
     with pytest.raises(TargetError) as raised:
-        find(f"{module.__name__}:{path}", module)
+        find(Target(f"{module.__name__}:{path}"), module)
     assert str(raised.value) == f"{module.__name__}:{path}: {message.replace('NAME', module.__name__)}"
 
 
 def test_finding_a_target_does_not_ask_a_modules_getattr(module: ModuleType) -> None:
     module.__getattr__ = ours  # type: ignore[method-assign]
     with pytest.raises(TargetError, match="has no missing"):
-        find(f"{module.__name__}:missing", module)
+        find(Target(f"{module.__name__}:missing"), module)
 
 
 @pytest.mark.parametrize("target", ["builtins:int.bit_length", "array:array.append", "builtins:object.__repr__"])
 def test_a_method_of_a_builtin_or_extension_class_is_a_clear_error_and_stays(target: str) -> None:
     module = importlib.import_module(target.partition(":")[0])
     rewrite = Rewrite(target, ours)
-    found = find(target, module)
+    found = find(rewrite.target, module)
     with pytest.raises(TargetError, match=r"cannot be replaced: .*immutable type"):
         install(rewrite, found, prepare(rewrite, found))
-    assert find(target, module).value is found.value
+    assert find(rewrite.target, module).value is found.value
 
 
 def test_a_value_that_does_not_stay_put_is_an_error(module: ModuleType) -> None:
@@ -526,9 +531,9 @@ def test_who_has_wrapped_a_target_is_told(module: ModuleType) -> None:
     @wraps(module.function)
     def theirs() -> None: ...
 
-    by = f"{__name__} ({__file__}:{inspect.getsourcelines(theirs)[1]})"
-    assert targets.foreign_wrapper(theirs) == by
-    assert targets.foreign_wrapper(module.function) == ""
+    by = f"{__name__} ({__file__}:{cast(FunctionType, theirs).__code__.co_firstlineno})"
+    assert foreign_wrapper(theirs) == by
+    assert foreign_wrapper(module.function) == ""
 
 
 # Signatures
@@ -556,7 +561,7 @@ def declared(parameters: str, prefix: str = "def") -> FunctionType:
     ],
 )
 def test_a_replacement_that_takes_every_call_that_upstream_takes_fits(upstream: str, replacement: str) -> None:
-    assert targets.signature_difference(declared(upstream), declared(replacement)) == ""
+    assert signature_difference(declared(upstream), declared(replacement)) == ""
 
 
 @pytest.mark.parametrize(
@@ -586,7 +591,7 @@ def test_a_replacement_that_takes_every_call_that_upstream_takes_fits(upstream: 
 def test_a_replacement_that_does_not_fit_is_refused_with_the_parameter(
     upstream: str, replacement: str, difference: str
 ) -> None:
-    assert targets.signature_difference(declared(upstream), declared(replacement)) == difference
+    assert signature_difference(declared(upstream), declared(replacement)) == difference
 
 
 @pytest.mark.parametrize("path", ["coroutine", "generator"])
@@ -606,8 +611,8 @@ def test_defaults_that_cannot_be_compared_are_compared_by_how_they_print() -> No
     def same(a: Any = Array([1])) -> None: ...  # noqa: B008
     def other(a: Any = Array([2])) -> None: ...  # noqa: B008
 
-    assert targets.signature_difference(one, same) == ""  # type: ignore[arg-type]
-    assert "default of 'a'" in targets.signature_difference(one, other)  # type: ignore[arg-type]
+    assert signature_difference(one, same) == ""  # type: ignore[arg-type]
+    assert "default of 'a'" in signature_difference(one, other)  # type: ignore[arg-type]
 
 
 def test_a_misfit_is_refused_before_anything_is_set(module: ModuleType, replace: Replace) -> None:
@@ -639,11 +644,11 @@ def test_a_decorated_target_is_compared_by_what_it_wraps(tmp_path: Path, monkeyp
     )
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("decorated_stand_in")
-    found = find("decorated_stand_in:work", module)
+    found = find(Target("decorated_stand_in:work"), module)
     rewrite = Rewrite("decorated_stand_in:work", declared("a, b"))
     site = install(rewrite, found, prepare(rewrite, found))
     assert module.work.__name__ == "work"
-    assert targets.foreign_wrapper(site.before) == ""
+    assert foreign_wrapper(site.before) == ""
     with pytest.raises(TargetError, match="parameter 'b' is missing"):
         prepare(Rewrite("decorated_stand_in:work", declared("a")), found)
     del sys.modules["decorated_stand_in"]

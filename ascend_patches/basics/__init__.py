@@ -1,0 +1,1 @@
+"""What knows nothing of patches: whole files, modules that are being executed, Python that is being recorded."""

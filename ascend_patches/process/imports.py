@@ -1,0 +1,40 @@
+"""Import events of one process: which modules were executed, and which are being executed now."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+
+from ascend_patches.basics.modules import is_being_executed
+from ascend_patches.process.finder import Finder
+
+Executed = Callable[[str, ModuleType, frozenset[str]], None]
+"""Called with a module's name, what has that name now, and the names of the modules that were there before it."""
+
+
+class Imports:
+    """What the finder has seen."""
+
+    def __init__(self, finder: Finder) -> None:
+        self.finder = finder
+        self.executed: dict[str, ModuleType] = {}
+
+    def watch(self, modules: Iterable[str], then: Executed) -> None:
+        """Have ``then`` called whenever one of the modules was executed, in place of what was to be called before."""
+        self.finder.after.update(dict.fromkeys(modules, then))
+
+    def watch_besides(self, modules: Iterable[str], then: Executed) -> None:
+        """The same for those of the modules that nothing watches yet."""
+        for module in modules:
+            self.finder.after.setdefault(module, then)
+
+    def is_being_executed(self, name: str) -> bool:
+        """Whether a module is not whole yet. One whose execution was seen to end is, whatever its spec says."""
+        module = sys.modules.get(name)
+        return is_being_executed(module) and self.executed.get(name) is not module
+
+    def missed(self, name: str) -> bool:
+        """Whether a module was imported out of the finder's sight."""
+        module = sys.modules.get(name)
+        return module is not None and name not in self.executed and not is_being_executed(module)

@@ -1,0 +1,118 @@
+"""Replace a target, read it back, undo it.
+
+What is put in place is a plain function with upstream's name, module, doc and signature: a call costs what a call of
+any function costs, and pickling by reference finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any, cast
+
+from ascend_patches.declaring.patch import Rewrite
+from ascend_patches.errors import TargetError
+from ascend_patches.replacing.find import ABSENT, Found, function_of
+from ascend_patches.replacing.sign import signature_difference
+from ascend_patches.replacing.site import Site
+from ascend_patches.upstream.fingerprints import plain_function
+
+
+def prepare(rewrite: Rewrite, found: Found) -> Any:
+    """What is to stand at the target; TargetError if it does not fit there."""
+    replacement = rewrite.replacement()
+    if not callable(replacement):
+        raise TargetError(f"{rewrite.target}: its replacement is no function but {type(replacement).__name__}")
+    if rewrite.around is not None:
+        from ascend_patches.replacing.advice import advised
+
+        return advised(rewrite.target, found.value, replacement)
+    original = plain_function(found.value)
+    function = plain_function(replacement)
+    if original is not None and function is not None:
+        difference = signature_difference(original, function)
+        if difference:
+            raise TargetError(f"{rewrite.target}: the replacement does not fit: {difference}")
+    if isinstance(replacement, FunctionType):
+        replacement = _dressed(replacement, found, original, rewrite.module)
+    return _bound_like(found.value, replacement)
+
+
+def dressed_like(rewrite: Rewrite, found: Found, function: Callable[..., Any]) -> Any:
+    """A function as the same kind of attribute as a target, by the target's name."""
+    original = plain_function(found.value)
+    return _bound_like(found.value, _dressed(cast(FunctionType, function), found, original, rewrite.module))
+
+
+def install(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) -> Site:
+    """Put a prepared value in place, or what stands in front of it, and read it back."""
+    installed = value if in_front is None else in_front
+    site = Site(rewrite.target, found.owner, found.name, ABSENT if found.inherited else found.value, installed)
+    if rewrite.original_as is not None:
+        _keep_original(site, rewrite.original_as, found, value)
+    try:
+        _set(site.owner, site.name, installed)
+    except (TypeError, AttributeError) as error:
+        _forget_original(site)
+        raise TargetError(f"{rewrite.target}: cannot be replaced: {error}") from None
+    if not site.in_place():
+        _forget_original(site)
+        raise TargetError(f"{rewrite.target}: was set, but reads back as something else")
+    return site
+
+
+def undo(site: Site) -> None:
+    """Put back what was there. Whether the site is still ours is for the caller to ask first.
+
+    A replacement keeps its original: an existing object may go on holding it as a bound method, and calling it.
+    """
+    if site.before is ABSENT:
+        type.__delattr__(site.owner, site.name)
+    else:
+        _set(site.owner, site.name, site.before)
+
+
+def _set(owner: ModuleType | type, name: str, value: Any) -> None:
+    if isinstance(owner, type):
+        type.__setattr__(owner, name, value)
+    else:
+        owner.__dict__[name] = value
+
+
+def _dressed(function: FunctionType, found: Found, original: FunctionType | None, module: str) -> FunctionType:
+    """A copy of a function that goes by the name of what it replaces, where it replaces it."""
+    dressed = FunctionType(
+        function.__code__, function.__globals__, found.name, function.__defaults__, function.__closure__
+    )
+    dressed.__kwdefaults__ = function.__kwdefaults__
+    dressed.__dict__.update(function.__dict__)
+    dressed.__dict__.pop("__wrapped__", None)
+    owner = found.owner
+    dressed.__module__ = owner.__module__ if isinstance(owner, type) else module
+    dressed.__qualname__ = f"{owner.__qualname__}.{found.name}" if isinstance(owner, type) else found.name
+    if original is not None:
+        dressed.__doc__ = original.__doc__
+        dressed.__annotations__ = {**function.__annotations__, **original.__annotations__}
+    return dressed
+
+
+def _bound_like(original: Any, replacement: Callable[..., Any]) -> Any:
+    """The replacement as the same kind of attribute as the original."""
+    if isinstance(original, (staticmethod, classmethod)):
+        return type(original)(replacement)
+    if isinstance(original, property):
+        return property(replacement, original.fset, original.fdel, original.__doc__)
+    return replacement
+
+
+def _keep_original(site: Site, key: str, found: Found, value: Any) -> None:
+    names = getattr(function_of(value), "__globals__", None)
+    if names is None:
+        raise TargetError(f"{site.target}: original_as= needs a replacement written in Python")
+    site.keeps_original_in, site.keeps_original_as = names, key
+    names[key] = function_of(found.value)
+
+
+def _forget_original(site: Site) -> None:
+    if site.keeps_original_in is not None:
+        site.keeps_original_in.pop(site.keeps_original_as, None)
