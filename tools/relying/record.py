@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
@@ -98,7 +98,7 @@ def run(cases: list[runner.Case], recorder: Recorder) -> None:
 class Recorder:
     """Notes which upstream functions are entered while targets run, and which of them our code calls itself."""
 
-    def __init__(self, targets: set[str]) -> None:
+    def __init__(self, targets: Collection[str]) -> None:
         self.targets = targets
         self.entered: Names = defaultdict(set)
         self.called: Names = defaultdict(set)
