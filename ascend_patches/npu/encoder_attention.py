@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from ascend_patches.npu import attention_kernels as kernels
 from ascend_patches.npu.host_lengths import Lengths, LengthsError, known_lengths, lengths_in, lengths_of
-from ascend_patches.npu.padding import context_of, output_buffer, padded
+from ascend_patches.npu.padding import output_buffer, padded
 
 _PLAN = "_ascend_patches_plan"
 
@@ -26,6 +27,14 @@ class Plan(NamedTuple):
     @property
     def pads(self) -> bool:
         return self.padded_size > self.head_size
+
+
+class Standing(NamedTuple):
+    """What a replacement of MMEncoderAttention's forward stands for: attention by the plan of a layer."""
+
+    plan_of: Callable[[Any], Plan]
+    serves: Callable[[], bool]
+    """Whether it goes by the plan here and now, or as the release."""
 
 
 def known_plan(layer: Any) -> Plan | None:
@@ -50,7 +59,7 @@ def forward(
     """Attention over [batch, tokens, heads * size] or [batch, tokens, heads, size]; the output has the same form."""
     by_head = query.dim() == 4
     batch, tokens = query.shape[:2]
-    lengths, key_lengths = _lengths(batch, tokens, key.shape[1], cu_seqlens, sequence_lengths)
+    lengths, key_lengths = lengths_given(batch, tokens, key.shape[1], cu_seqlens, sequence_lengths)
     output = attend(
         plan,
         _by_head(query, plan.heads, plan.head_size),
@@ -70,46 +79,29 @@ def attend(
     lengths: Lengths,
     key_lengths: Lengths,
 ) -> torch.Tensor:
-    """Attention over [batch, tokens, heads, size], contiguous, in memory of its own or in that of a packed query."""
+    """Attention over [batch, tokens, heads, size], contiguous, in memory of its own."""
+    common = kernels.Common(lengths, key_lengths, plan.heads, plan.kv_heads, plan.scale)
+    kernel = kernels.suited(plan.kernel, common, query.dtype)
     if not plan.pads:
-        call = _call(plan, query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), lengths, key_lengths)
-        return kernels.KERNELS[_kernel(plan, call)](call).view(query.shape)
+        return kernels.KERNELS[kernel](common, None)(*(each.flatten(0, 1) for each in (query, key, value))).view(
+            query.shape
+        )
     size = plan.padded_size
-    call = _call(
-        plan, padded("query", query, size), padded("key", key, size), padded("value", value, size), lengths, key_lengths
-    )
-    kernel, context = _kernel(plan, call), context_of(query)
+    packed = (padded("query", query, size), padded("key", key, size), padded("value", value, size))
     if kernel == kernels.FLASH_ATTENTION_UNPAD:
         room = output_buffer("output", query, size)
-        kernels.flash_attention_unpad(call, out=room.packed)
-        if context is not None:
-            return context.copy_(room.heads)
+        kernels.flash_attention_unpad(common, room.packed)(*packed)
         # Not contiguous(): of a single head that would be the buffer itself, which the next layer overwrites.
         return room.heads.clone(memory_format=torch.contiguous_format)
-    packed = kernels.KERNELS[kernel](call)
-    if context is not None:
-        return context.copy_(packed[..., : plan.head_size])
-    return packed[..., : plan.head_size].reshape(query.shape).contiguous()
-
-
-def _call(
-    plan: Plan, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: Lengths, key_lengths: Lengths
-) -> kernels.Call:
-    return kernels.Call(query, key, value, lengths, key_lengths, plan.heads, plan.kv_heads, plan.scale)
-
-
-def _kernel(plan: Plan, call: kernels.Call) -> str:
-    if plan.kernel == kernels.FLASH_ATTENTION_UNPAD and not kernels.fits_flash_attention_unpad(call):
-        # Where later releases keep that op, they give what it does not take to the fusion op.
-        return kernels.FUSION_ATTENTION
-    return plan.kernel
+    output = kernels.KERNELS[kernel](common, None)(*packed)
+    return output[..., : plan.head_size].reshape(query.shape).contiguous()
 
 
 def _by_head(tensor: torch.Tensor, heads: int, size: int) -> torch.Tensor:
     return tensor if tensor.dim() == 4 else tensor.view(*tensor.shape[:2], heads, size)
 
 
-def _lengths(
+def lengths_given(
     batch: int,
     tokens: int,
     key_tokens: int,

@@ -24,6 +24,8 @@ class EncoderCall:
 
     def __init__(self) -> None:
         self.buffers: dict[tuple[Any, ...], Any] = {}
+        self.shared: dict[int, Any] = {}
+        """What layers share that are given one ``cu_seqlens``, by its id: what is shared keeps it alive."""
         self._known: dict[str, list[tuple[Tensors, Any]]] = {}
 
     def recall(self, kind: str, tensors: Tensors) -> Any | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 
-from ascend_patches.npu.rotary_tables import Form, Mode, Tables
+from ascend_patches.npu.rotary_tables import Form, Mode, Tables, tables_of
 
 NAME = "npu_rotary_mul"
 
@@ -15,6 +16,47 @@ WIDTH_LIMIT = 896
 HEADS_LIMIT = 1000
 FIRST_SOC_TO_INTERLEAVE = 220
 """Ascend910B1. On older ones torch_npu has another op behind the name, which turns halves only."""
+
+
+Turn = Callable[[torch.Tensor], torch.Tensor]
+"""Rotates heads, [rows, tokens, heads, size]; the result is contiguous."""
+
+
+class RotaryStyle(NamedTuple):
+    """What is chosen when an ApplyRotaryEmb is made."""
+
+    neox: bool
+    in_float32: bool
+
+
+def style_of(layer: Any) -> RotaryStyle:
+    return RotaryStyle(layer.is_neox_style, layer.enable_fp32_compute)
+
+
+class Rotation(NamedTuple):
+    """What a replacement of ApplyRotaryEmb stands for, where it is one op and nothing else."""
+
+    interleaves: Callable[[], bool]
+    """Whether the op turns neighbours on this device."""
+
+    def of(
+        self, layer: Any, shape: torch.Size, dtype: torch.dtype, cos: torch.Tensor, sin: torch.Tensor
+    ) -> Turn | None:
+        """How heads of a shape are rotated by these very tensors; None if that takes more than the op."""
+        import torch_npu
+
+        form = form_taken(shape, cos, dtype, "half" if layer.is_neox_style else "interleave")
+        if layer.enable_fp32_compute or form is None or form.rows != 1 or 2 * cos.shape[-1] != shape[-1]:
+            return None
+        if not hasattr(torch_npu, NAME) or (form.mode == "interleave" and not self.interleaves()):
+            return None
+        mode, (of_cos, of_sin) = form.mode, tables_of(cos, sin, form)
+
+        def turn(x: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = torch_npu.npu_rotary_mul(x, of_cos, of_sin, rotary_mode=mode)
+            return result
+
+        return turn
 
 
 def turned(x: torch.Tensor, tables: Tables, mode: Mode) -> torch.Tensor:
@@ -29,15 +71,15 @@ def turned(x: torch.Tensor, tables: Tables, mode: Mode) -> torch.Tensor:
     return torch.cat((leading, x[..., width:]), dim=-1)
 
 
-def form_taken(x: torch.Tensor, cos: torch.Tensor, dtype: torch.dtype, mode: Mode) -> Form | None:
-    """In which form the op takes tables of this ``cos`` for ``x``, computing in that type; None if it does not."""
-    if 2 * cos.shape[-1] >= WIDTH_LIMIT or dtype not in TYPES or x.dim() not in (3, 4):
+def form_taken(shape: torch.Size, cos: torch.Tensor, dtype: torch.dtype, mode: Mode) -> Form | None:
+    """In which form the op takes tables of this ``cos`` for heads of a shape, computing in that type; else None."""
+    if 2 * cos.shape[-1] >= WIDTH_LIMIT or dtype not in TYPES or len(shape) not in (3, 4):
         return None
     if torch.compiler.is_compiling():
         # Sizes are symbols now, and to ask for their values would compile again for each. Releases do not ask either.
         return Form(mode, dtype, rows=1)
-    batch, tokens, heads = x.shape[:-1] if x.dim() == 4 else (1, *x.shape[:-1])
-    if not x.numel() or not _few(batch, heads, mode):
+    batch, tokens, heads = shape[:-1] if len(shape) == 4 else (1, *shape[:-1])
+    if not shape.numel() or not _few(batch, heads, mode):
         return None
     if cos.shape[:-1].numel() == tokens:
         return Form(mode, dtype, rows=1)

@@ -1,19 +1,25 @@
-"""What stands in place of Qwen2_5_VisionAttention.forward, which the vision encoders of Qwen2.5 and later share.
+"""What stands in place of the forward of vision attention layers that project query, key and value in one.
 
-Query and key are turned where the projection left them, and a layer whose attention pads its heads gets them in padded
-memory that the encoder call keeps: one copy for query and key, one for the value.
+What the layers of an encoder call share is bound at the first of them. A layer that is given other tensors than that
+one, or whose submodules would do anything else, goes the general way: through its submodules, one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from operator import is_
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from ascend_patches.npu.encoder_attention import known_plan
+from ascend_patches.npu.attention_kernels import Common
+from ascend_patches.npu.encoder_attention import Plan, Standing, lengths_given
+from ascend_patches.npu.encoder_call import CALLS, EncoderCall
 from ascend_patches.npu.graph_capture import serves
-from ascend_patches.npu.padding import packed_qkv
+from ascend_patches.npu.neighbours import behind, hooked_everywhere
+from ascend_patches.npu.rotary_mul import RotaryStyle, Rotation, Turn, style_of
+from ascend_patches.npu.shared_attention import Heads, SharedAttention
 
 if TYPE_CHECKING:
     # The release's own, which is here while the patch is applied.
@@ -64,20 +70,107 @@ def _is_done_here(attention: Any) -> bool:
 
 def _forward(layer: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **sequences: Any) -> torch.Tensor:
     """Attention over [tokens, 1, width] as in the releases, or [tokens, width]."""
-    if not serves() or cos is None or sin is None or (x.dim() == 3 and x.shape[1] != 1):
+    shared = _shared(layer, x, cos, sin, sequences)
+    if shared is None and not _can_be_done_here(x, cos, sin):
         return _as_upstream(layer, x, cos, sin, **sequences)
+    parts = layer._modules
     # Of two dimensions a linear layer makes two operations, of three it makes four.
-    projected, _ = layer.qkv(x if x.dim() == 2 else x.squeeze(1))
-    query_key, value = _apart(layer, projected)
-    turned = layer.apply_rotary_emb(query_key, cos, sin)
-    output: torch.Tensor = layer.proj(_context(layer, turned, value, **sequences))[0]
+    projected, _ = parts["qkv"](x if x.dim() == 2 else x.squeeze(1))
+    if shared is not None and shared.attention.takes(projected):
+        turn = shared.turn or partial(parts["apply_rotary_emb"], cos=cos, sin=sin)
+        context = shared.attention.context(projected, turn)
+    else:
+        context = _context(layer, projected, cos, sin, **sequences)
+    output: torch.Tensor = parts["proj"](context)[0]
     return output if x.dim() == 2 else output.unsqueeze(1)
+
+
+def _can_be_done_here(x: torch.Tensor, cos: torch.Tensor | None, sin: torch.Tensor | None) -> bool:
+    return serves() and cos is not None and sin is not None and (x.dim() == 2 or x.shape[1] == 1)
+
+
+# What layers share
+
+
+class _Shared(NamedTuple):
+    """What the layers of a call share that are given the same tensors."""
+
+    attention: SharedAttention
+    tokens: int
+    given: tuple[torch.Tensor | None, ...]
+    standing: Standing
+    """What is behind the attention of these layers."""
+    plan: Plan
+    rotation: Rotation | None
+    style: RotaryStyle | None
+    turn: Turn | None
+    """Of the rotation behind these layers; None where each calls its own submodule."""
+
+    def serves(self, layer: Any, x: torch.Tensor, given: tuple[torch.Tensor | None, ...]) -> bool:
+        """Whether a layer would do what the first one did, and is given the same."""
+        attention, rotary = layer._modules["attn"], layer._modules["apply_rotary_emb"]
+        return (
+            all(map(is_, given, self.given))
+            and x.shape[0] == self.tokens
+            and behind(attention) is self.standing
+            and self.standing.plan_of(attention) == self.plan
+            and (self.turn is None or (behind(rotary) is self.rotation and style_of(rotary) == self.style))
+            and not torch.is_grad_enabled()
+        )
+
+
+def _shared(
+    layer: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sequences: dict[str, Any]
+) -> _Shared | None:
+    """What this layer shares with the others of its call; None where it has to go the general way."""
+    if not CALLS.open or torch.compiler.is_compiling():
+        return None
+    call, cu_seqlens = CALLS.open[-1], sequences["cu_seqlens"]
+    given = (cu_seqlens, sequences.get("sequence_lengths"), cos, sin)
+    try:
+        shared: _Shared | None = call.shared[id(cu_seqlens)]
+    except KeyError:
+        shared = call.shared[id(cu_seqlens)] = _settled(call, layer, x, given)
+    return shared if shared is not None and shared.serves(layer, x, given) else None
+
+
+def _settled(call: EncoderCall, layer: Any, x: torch.Tensor, given: tuple[torch.Tensor | None, ...]) -> _Shared | None:
+    """Asked once: whether Python is recorded, on which stream this runs, what is behind the submodules, the lengths."""
+    cu_seqlens, sequence_lengths, cos, sin = given
+    if cu_seqlens is None or cos is None or sin is None or not _can_be_done_here(x, cos, sin) or hooked_everywhere():
+        return None
+    attention, rotary = layer._modules["attn"], layer._modules["apply_rotary_emb"]
+    standing, rotation = behind(attention), behind(rotary)
+    if standing is None or not standing.serves() or torch.is_grad_enabled():
+        return None
+    plan = standing.plan_of(attention)
+    tokens, count, size = x.shape[0], layer.num_attention_heads_per_partition, layer.hidden_size_per_attention_head
+    if (plan.heads, plan.kv_heads, plan.head_size) != (count, count, size):
+        return None
+    heads = Heads(tokens, count, size, x.dtype, x.device)
+    turn = rotation.of(rotary, torch.Size((1, tokens, 2 * count, size)), x.dtype, cos, sin) if rotation else None
+    common = Common(*lengths_given(1, tokens, tokens, cu_seqlens, sequence_lengths), count, count, plan.scale)
+    shared = SharedAttention(call, heads, plan, common, side_by_side=turn is not None)
+    return _Shared(shared, tokens, given, standing, plan, rotation, style_of(rotary) if rotation else None, turn)
+
+
+# The general way
 
 
 def _as_upstream(layer: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **sequences: Any) -> torch.Tensor:
     with_batch = x if x.dim() == 3 else x.unsqueeze(1)
     output = upstream_forward(layer, with_batch, rotary_pos_emb_cos=cos, rotary_pos_emb_sin=sin, **sequences)
     return output if x.dim() == 3 else output.squeeze(1)
+
+
+def _context(
+    layer: Any, projected: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **sequences: Any
+) -> torch.Tensor:
+    """[tokens, heads * size]."""
+    query_key, value = _apart(layer, projected)
+    turned = layer.apply_rotary_emb(query_key, cos, sin)
+    output = layer.attn(query=turned[:1], key=turned[1:], value=value, **sequences)
+    return output.reshape(value.shape[1], -1)
 
 
 def _apart(layer: Any, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,17 +183,3 @@ def _apart(layer: Any, projected: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
         projected.as_strided((2, tokens, heads, size), (width, *by_head), start),
         projected.as_strided((1, tokens, heads, size), (width, *by_head), start + 2 * width),
     )
-
-
-def _context(layer: Any, query_key: torch.Tensor, value: torch.Tensor, **sequences: Any) -> torch.Tensor:
-    """[tokens, heads * size], which the next layer overwrites."""
-    plan = known_plan(layer.attn)
-    packed = packed_qkv(value, plan.padded_size) if plan is not None and plan.pads else None
-    if packed is None:
-        output = layer.attn(query=query_key[:1], key=query_key[1:], value=value, **sequences)
-        return output.reshape(value.shape[1], -1)
-    packed.query_and_key.copy_(query_key)
-    packed.value.copy_(value)
-    query, key, value = packed.heads
-    output = layer.attn(query=query, key=key, value=value, **sequences)
-    return packed.flat_context if output is packed.context else output.reshape(value.shape[1], -1)

@@ -6,15 +6,17 @@ Where Python is only being recorded (a graph is captured, a compiler traces), th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ascend_patches.basics.recording import being_recorded
 from ascend_patches.npu import attention_kernels as kernels
-from ascend_patches.npu.encoder_attention import forward
+from ascend_patches.npu.encoder_attention import Standing, forward
 from ascend_patches.npu.encoder_call import current_call
 from ascend_patches.npu.host_lengths import announce
+from ascend_patches.npu.neighbours import stands_for
 from ascend_patches.patches.mm_encoder_attention.plans import Release, plan_of
 
 if TYPE_CHECKING:
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
 BASE = Release(kernel=lambda: kernels.FLASH_ATTENTION_UNPAD)
 
 
+def _op_is_there() -> bool:
+    return kernels.available(kernels.FLASH_ATTENTION_UNPAD)
+
+
 def forward_oot_of_vllm(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-    if being_recorded() or not kernels.available(kernels.FLASH_ATTENTION_UNPAD):
+    if being_recorded() or not _op_is_there():
         return upstream_forward_oot(self, *args, **kwargs)
     return _forward_of_vllm(self, *args, **kwargs)
 
@@ -49,11 +55,15 @@ def _forward_of_vllm(
 
 
 def forward_oot_of_vllm_0_13(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-    if being_recorded() or not kernels.available(kernels.FLASH_ATTENTION_UNPAD):
+    if being_recorded() or not _op_is_there():
         return upstream_forward_oot(self, *args, **kwargs)
     output = _forward_of_vllm(self, *args, **kwargs)
     # This release returns heads apart, whatever the form of its input.
     return output.view(*output.shape[:2], self.num_heads, self.head_size)
+
+
+for _function in (forward_oot_of_vllm, forward_oot_of_vllm_0_13):
+    stands_for(_function, Standing(partial(plan_of, release=BASE), _op_is_there))
 
 
 # vllm-ascend
@@ -102,6 +112,7 @@ def _forward_oot(release: Release) -> Callable[..., torch.Tensor]:
             return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, *given)
         return forward(plan_of(self, release), query, key, value, cu_seqlens, sequence_lengths)
 
+    stands_for(forward_oot, Standing(partial(plan_of, release=release), lambda: not release.captures()))
     return forward_oot
 
 

@@ -14,6 +14,7 @@ import torch
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.npu import rotary_mul
 from ascend_patches.npu.attention_kernels import available
+from ascend_patches.npu.neighbours import stands_for
 from ascend_patches.npu.rotary_tables import Form, Tables, tables_of
 
 
@@ -58,6 +59,11 @@ def _profile_interleaves() -> bool:
     return bool(get_current_hardware_profile().supports(HardwareCapability.FUSED_ROTARY_MUL_INTERLEAVE))
 
 
+for _function in (forward_oot_of_vllm, forward_oot_of_vllm_0_13, forward_oot_0_13, forward_oot):
+    stands_for(_function, rotary_mul.Rotation(rotary_mul.device_interleaves))
+stands_for(forward_oot_0_30, rotary_mul.Rotation(_profile_interleaves))
+
+
 def _forward(
     layer: Any,
     x: torch.Tensor,
@@ -68,7 +74,7 @@ def _forward(
 ) -> torch.Tensor:
     _require_room(x, cos)
     dtype = torch.float32 if layer.enable_fp32_compute else x.dtype
-    form = rotary_mul.form_taken(x, cos, dtype, "half" if layer.is_neox_style else "interleave")
+    form = rotary_mul.form_taken(x.shape, cos, dtype, "half" if layer.is_neox_style else "interleave")
     if form is None or (form.mode == "interleave" and not interleaves()):
         return in_plain_torch(layer, x, cos, sin)
     return in_one_op(layer, x, tables_of(cos, sin, form), form)
