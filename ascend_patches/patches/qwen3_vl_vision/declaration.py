@@ -15,7 +15,11 @@ _ENCODER_0_18 = "ascend_patches.patches.qwen3_vl_vision.replacements:forward_0_1
 _ENCODER_0_19 = "ascend_patches.patches.qwen3_vl_vision.replacements:forward_0_19"
 
 _ATTENTION_FORWARD = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionAttention.forward"
-_ATTENTION_MADE = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionAttention.__init__"
+_ATTENTION_USES = (
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionAttention.__init__",
+    # Which is not called where a replacement stands behind it.
+    "vllm.model_executor.custom_op:CustomOp.forward",
+)
 _ATTENTION_0_13 = "ascend_patches.npu.vision_attention:forward_0_13"
 _ATTENTION_0_17 = "ascend_patches.npu.vision_attention:forward_0_17"
 
@@ -31,7 +35,7 @@ _ALWAYS = (
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.rot_pos_emb",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.forward",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionPatchMerger.forward",
-    _ATTENTION_MADE,
+    *_ATTENTION_USES,
 )
 
 
@@ -42,7 +46,7 @@ def _variant(name: str, versions: str, encoder: str, attention: str, *, relies_o
         name,
         gate=version_in("vllm", versions),
         parts=(
-            Part("attention of Qwen2.5 and Qwen3", (layer,), (_ATTENTION_MADE,)),
+            Part("attention of Qwen2.5 and Qwen3", (layer,), _ATTENTION_USES),
             Part("Qwen3-VL", (whole, layer), (*_ALWAYS, *relies_on)),
         ),
     )
