@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -51,11 +52,11 @@ def wrapped(op: CustomOp) -> None:
     def around(self: Any, x: torch.Tensor) -> Any:
         return method(x)
 
-    op._forward_method = around.__get__(op)
+    op._forward_method = MethodType(around, op)
 
 
 def of_no_replacement(op: CustomOp) -> None:
-    op._forward_method = (lambda self, x: x).__get__(op)
+    op._forward_method = MethodType(lambda self, x: x, op)
 
 
 def test_a_replacement_that_a_call_would_run_is_behind() -> None:
