@@ -79,7 +79,16 @@ def _start_hooks() -> Iterator[Finding]:
     path, wanted = start_hook.pth_path(), start_hook.pth_text(catalogue.known().roots())
     if present is not None:
         yield Finding("note", "start", f"run ascend-patches uninstall before pip uninstall, which leaves {path} behind")
-    if present is not None and present != wanted:
+    unwaited = start_hook.unwaited(catalogue.known().roots())
+    if unwaited:
+        names = ", ".join(unwaited)
+        what = "was written before their patches were added" if present is not None else "is missing"
+        yield Finding(
+            "problem",
+            "start",
+            f"nothing starts the toolkit when {names} is imported: {path} {what}; run: ascend-patches install",
+        )
+    elif present is not None and present != wanted:
         yield Finding("problem", "start", f"{path} is of another version; run: ascend-patches install")
     on_path = start_hook.sitecustomize_folder() in os.environ.get("PYTHONPATH", "").split(os.pathsep)
     how = start_hook.started_in_child()
@@ -177,3 +186,5 @@ def _report_directory() -> Iterator[Finding]:
         usable = os.path.isdir(existing) and os.access(existing, os.W_OK)
         level, word = ("ok", "can") if usable else ("problem", "cannot")
         yield Finding(level, "reports", f"ASCEND_PATCHES_REPORT_DIR={folder} {word} be written by this user")
+        if usable and not os.path.isdir(folder):
+            yield Finding("note", "reports", f"{folder} is not there yet: the first process makes it")

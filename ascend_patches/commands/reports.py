@@ -11,8 +11,10 @@ from ascend_patches import catalogue
 from ascend_patches.commands import console
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.errors import AscendPatchesError, StrictModeError
+from ascend_patches.process.toolkit import Toolkit
 from ascend_patches.reporting import report
 from ascend_patches.settings import reader
+from ascend_patches.starting import start_hook
 from ascend_patches.starting.this_process import wired
 from ascend_patches.upstream.environment import here
 
@@ -34,13 +36,32 @@ def status(arguments: argparse.Namespace) -> int:
             patch["foreseen"] = {"verdict": foreseen.verdict, "reason": foreseen.reason}
             if foreseen.ineffective and data["mode"] == "strict":
                 stopped = stopped or f"strict mode: {patch['name']}: {foreseen.reason}"
+    notes = _without_a_start(toolkit) if data["mode"] != "off" else []
     if arguments.json:
-        print(json.dumps(data, indent=2))
+        print(json.dumps({**data, "notes": notes}, indent=2))
     else:
         _print_status(data)
+        for note in notes:
+            print(f"\nnote: {note}")
         if stopped:
             print(f"\nvLLM would not start: {stopped}")
     return 1 if stopped or _something_failed(data) else 0
+
+
+def _without_a_start(toolkit: Toolkit) -> list[str]:
+    """Patches of packages that vLLM does not import, where nothing starts the toolkit for these."""
+    unwaited = start_hook.unwaited(toolkit.registry.roots())
+    concerned = {
+        name: sorted(tops & set(unwaited))
+        for name, status in toolkit.patches.items()
+        if status.state != "skipped" and (tops := {module.partition(".")[0] for module in status.patch.modules})
+    }
+    return [
+        f"{name} goes on only where the toolkit is started before {', '.join(packages)} is imported: "
+        "run ascend-patches install, or start with ascend-patches run"
+        for name, packages in concerned.items()
+        if packages
+    ]
 
 
 def list_patches(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ascend_patches import catalogue
 from ascend_patches.commands import console
+from ascend_patches.commands.names import patch_named
 from ascend_patches.errors import AscendPatchesError
 
 _COUNTED = ("copies", "kernels", "dispatches")
@@ -24,17 +26,32 @@ _MEANING = (
 
 
 def verify(arguments: argparse.Namespace) -> int:
+    known = catalogue.known()
+    for name in arguments.names:
+        patch_named(name, known)
+    if arguments.model is not None and not os.path.isdir(arguments.model):
+        raise AscendPatchesError(f"--model {arguments.model}: no such folder; name the folder of a checkpoint")
     found = _in_a_process(arguments)
     if "error" in found:
         raise AscendPatchesError(found["error"])
     found["differences"] = differences(found, arguments.names)
+    if arguments.names:  # of the others nothing was asked
+        found["patches"] = [patch for patch in found["patches"] if patch["name"] in arguments.names]
     if arguments.report is not None:
-        Path(arguments.report).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        _write(arguments.report, json.dumps(found, indent=2) + "\n")
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(_lines(found)))
     return 1 if found["differences"] else 0
+
+
+def _write(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AscendPatchesError(f"--report {file}: cannot be written: {reason}") from None
 
 
 def differences(found: dict[str, Any], names: Sequence[str]) -> list[str]:

@@ -11,6 +11,19 @@ from ascend_patches.upstream.sources import Installation, Sources
 
 
 def foresee(patch: Patch, choice: Choice, where: Environment, lock: Lock, code: Sources | None = None) -> Decision:
-    """The decision that an import of the code would lead to; without ``code``, of what is installed here."""
+    """What an import of the code would lead to; without ``code``, of what is installed here.
+
+    Beside the decision that is what activation would say of a replacement's signature.
+    """
     code = code if code is not None else Installation()
-    return decide(patch, where, code.look, lock, choice.unknown, code.has)
+    decision = decide(patch, where, code.look, lock, choice.unknown, code.has)
+    if decision.variant is None or decision.verdict not in ("apply", "wait"):
+        return decision
+    from ascend_patches.deciding.signatures import misfit
+
+    for rewrite in decision.variant.rewrites:
+        difference = misfit(rewrite, code)
+        if difference:
+            reason = f"{rewrite.target}: the replacement does not fit: {difference}"
+            return decision._replace(verdict="fail", reason=reason, kind="")
+    return decision

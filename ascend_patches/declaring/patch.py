@@ -28,7 +28,8 @@ _TYPE_NAMES: dict[type | None, str] = {
 class Option:
     """Something a user may choose about a patch: any value of the default's type, or one of ``choices``.
 
-    With ``choices``, ``or_any`` admits every other value of a type as well, such as a size beside "off".
+    With ``choices``, ``or_any`` admits every other value of a type as well, such as a size beside "off". ``least`` is
+    the smallest number that makes sense.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class Option:
         meaning: str,
         choices: tuple[OptionValue, ...] = (),
         or_any: type[OptionValue] | None = None,
+        least: float | None = None,
     ) -> None:
+        self.least = least
         self.default = default
         self.meaning = meaning
         self.choices = choices
@@ -49,6 +52,8 @@ class Option:
         """What a value has to be, for messages."""
         named = ", ".join(repr(choice) for choice in self.choices)
         open_type = _TYPE_NAMES.get(self._open_type, "")
+        if self.least is not None and open_type:
+            open_type += f" from {self.least:g} on"
         if not self.choices:
             return open_type
         return f"one of {named}" + (f" or {open_type}" if open_type else "")
@@ -57,6 +62,8 @@ class Option:
         if any(type(value) is type(choice) and value == choice for choice in self.choices):
             return True
         if type(value) is int and abs(value) >= _BEYOND_64_BITS:
+            return False
+        if self.least is not None and type(value) in (int, float) and not value >= self.least:  # type: ignore[operator]
             return False
         return type(value) is self._open_type or (self._open_type is float and type(value) is int)
 
@@ -98,6 +105,8 @@ class Rewrite:
             raise DeclarationError(f"the rewrite of {target} needs exactly one of replace= and around=")
         if around is not None and original_as is not None:
             raise DeclarationError(f"the rewrite of {target}: advice is given the original, original_as= is not for it")
+        if isinstance(fingerprints, str):
+            raise DeclarationError(f"the rewrite of {target}: fingerprints= takes a tuple: ({fingerprints!r},)")
         self.module, self.path = self.target.module, self.target.path
         self.replace = replace
         self.around = around

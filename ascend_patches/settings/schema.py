@@ -67,12 +67,13 @@ def _patch(patch: Patch) -> dict[str, Any]:
 
 def _option(option: Option) -> dict[str, Any]:
     said = {"default": option.default, "description": f"{option.meaning} ({option.expected()})"}
+    least = {"minimum": option.least} if option.least is not None else {}
     if not option.choices:
-        return {"type": _TYPES[type(option.default)], **said}
+        return {"type": _TYPES[type(option.default)], **least, **said}
     choices: list[OptionValue] = list(option.choices)
     if option.or_any is None:
         return {"enum": choices, **said}
-    return {"anyOf": [{"enum": choices}, {"type": _TYPES[option.or_any]}], **said}
+    return {"anyOf": [{"enum": choices}, {"type": _TYPES[option.or_any], **least}], **said}
 
 
 def _unknown() -> dict[str, Any]:

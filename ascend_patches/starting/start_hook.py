@@ -24,11 +24,41 @@ def pth_path() -> str:
 def pth_text(roots: Iterable[str]) -> str:
     """The content of the .pth file: one comment, and one line that waits for the roots.
 
-    The line is as short as it can be, because every start of an interpreter compiles it.
+    Every start of an interpreter compiles that line, so it is short; where the package has gone without the file, the
+    start goes on in silence.
     """
     more = sorted(set(roots) - set(ROOTS))
-    line = f"import {START_MODULE}" + (f"; {START_MODULE}.roots += {more!r}" if more else "")
-    return f"{_MARK}; remove it with: ascend-patches uninstall (if that is gone, delete this file)\n{line}\n"
+    add = f"; {START_MODULE}.roots += {more!r}" if more else ""
+    body = f"try: import {START_MODULE}{add}\nexcept ModuleNotFoundError: pass"
+    comment = f"{_MARK}; remove it with: ascend-patches uninstall (if that is gone, delete this file)"
+    return f"{comment}\nimport sys; exec({body!r})\n"
+
+
+def roots_in(pth: str) -> tuple[str, ...]:
+    """The packages that a .pth file of ours waits for."""
+    import ast
+    import re
+
+    more = re.search(r"roots \+= (\[[^\]]*\])", pth.replace("\\'", "'"))
+    return (*ROOTS, *(ast.literal_eval(more[1]) if more is not None else ()))
+
+
+def unwaited(roots: Iterable[str]) -> tuple[str, ...]:
+    """Packages of patches for which nothing starts the toolkit: no start hook, or one from before they were added.
+
+    vLLM and vllm-ascend are not among them: vLLM's own plugin starts the toolkit as well.
+    """
+    if "sitecustomize" in os.environ.get("PYTHONPATH", "") and sitecustomize_folder() in os.environ["PYTHONPATH"]:
+        waiting = {*ROOTS, *os.environ.get("ASCEND_PATCHES_ROOTS", "").split(",")}
+    else:
+        waiting = set(ROOTS)
+    try:
+        present = installed_pth()
+    except InstallError:
+        present = None
+    if present is not None:
+        waiting |= set(roots_in(present))
+    return tuple(sorted(set(roots) - waiting))
 
 
 def installed_pth() -> str | None:

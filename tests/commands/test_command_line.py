@@ -265,6 +265,38 @@ def test_a_directory_without_reports_says_so_and_one_that_is_not_there_is_an_err
     assert "no such directory; set ASCEND_PATCHES_REPORT_DIR for the server" in missing.stderr
 
 
+MISFITS = {
+    "def greet(name): return name": "upstream's positional parameter 'mark' is missing: it has none",
+    "def greet(name, mark='?'): return name": "the default of 'mark' is '!' upstream and '?' in the replacement",
+    "async def greet(name, mark='!'): return name": "one of the two is a coroutine or a generator",
+}
+
+
+@pytest.mark.parametrize("replacement", MISFITS)
+def test_a_replacement_that_activation_will_refuse_is_foreseen(replacement: str, greeting: World) -> None:
+    greeting.patch("greeting", {"vllm.engine:greet": "greet"}, replacement)
+    for arguments in (["status"], ["explain", "greeting"], ["check", str(greeting.folder)]):
+        assert MISFITS[replacement] in " ".join(greeting.command(*arguments).stdout.split()), arguments
+    assert greeting.command("check", str(greeting.folder)).returncode == 1
+    strict = greeting.command("status", env={"ASCEND_PATCHES": "strict"})
+    assert (strict.returncode, "vLLM would not start" in strict.stdout) == (1, True)
+
+
+@pytest.mark.parametrize("replacement", ["def greet(name, mark='!', *, more=1): return name"])
+def test_a_replacement_that_takes_more_is_foreseen_to_fit(replacement: str, greeting: World) -> None:
+    greeting.patch("greeting", {"vllm.engine:greet": "greet"}, replacement)
+    assert greeting.command("check", str(greeting.folder)).returncode == 0
+
+
+def test_a_patch_of_a_package_that_no_start_hook_waits_for_is_named(world: World) -> None:
+    world.package("acme", {"engine": "def double(x):\n    return x * 2\n"})
+    world.patch("double", {"acme.engine:double": "double"}, "def double(x):\n    return 'ours'\n")
+    shown = world.command("status").stdout
+    assert "note: double goes on only where the toolkit is started before acme is imported" in shown
+    found = world.command("doctor")
+    assert (found.returncode, "nothing starts the toolkit when acme is imported" in found.stdout) == (1, True)
+
+
 # init, diff, fingerprint
 
 

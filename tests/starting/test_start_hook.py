@@ -30,8 +30,30 @@ def test_install_writes_one_file_that_everybody_can_read_and_says_so(folder: Pat
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert file.read_text() == (
         "# ascend-patches start hook; remove it with: ascend-patches uninstall (if that is gone, delete this file)\n"
-        "import ascend_patches_start; ascend_patches_start.roots += ['acme']\n"
+        "import sys; exec(\"try: import ascend_patches_start; ascend_patches_start.roots += ['acme']"
+        '\\nexcept ModuleNotFoundError: pass")\n'
     )
+
+
+def test_a_file_that_is_left_behind_when_the_package_has_gone_disturbs_no_start(tmp_path: Path) -> None:
+    bare = Environment(tmp_path / "bare", with_toolkit=False)
+    bare.install_hook("vllm", "acme")
+    result = bare.run("print('started')", path=())
+    assert (result.returncode, result.stdout, result.stderr) == (0, "started\n", "")
+
+
+@pytest.mark.parametrize("roots", [["vllm"], ["vllm_ascend", "acme"], ["acme", "b_c"]])
+def test_the_packages_that_a_file_waits_for_can_be_read_from_it(roots: list[str]) -> None:
+    assert set(start_hook.roots_in(start_hook.pth_text(roots))) == {"vllm", "vllm_ascend", *roots}
+
+
+def test_packages_for_which_nothing_starts_the_toolkit_are_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert start_hook.unwaited(["vllm", "acme"]) == ("acme",)
+    start_hook.install(["vllm", "other"])
+    assert start_hook.unwaited(["vllm", "acme", "other"]) == ("acme",)
+    start_hook.install(["vllm", "acme"])
+    assert start_hook.unwaited(["vllm", "acme"]) == ()
 
 
 def test_installing_again_changes_nothing_or_replaces_an_older_file(folder: Path) -> None:

@@ -47,6 +47,7 @@ PATCH = Patch(
             "heads are padded with zeros to this size; as-upstream: from 64 < size < 128 to 128",
             choices=("as-upstream", "off"),
             or_any=int,
+            least=1,
         ),
         "kernel": Option(
             "as-upstream",
