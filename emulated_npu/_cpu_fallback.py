@@ -25,9 +25,9 @@ def fallback(op: Any, *args: Any, **kwargs: Any) -> Any:
         _streams.refuse_while_capturing(signature.name)
         _accounting.copied_to_host(npu, signature.name)
     result = op(*host_args, **host_kwargs)
-    npu_result = call.to_npu(result)
+    npu_result = call.to_npu(result, contiguous=True)
     for tensor in tensors_in(npu_result):
         _accounting.copied_to_device(tensor, signature.name)
-    _accounting.dispatched(signature.name)
+    _accounting.dispatched(signature.name, kernel=False)
     _streams.note(signature.name, [npu for npu, _ in call.npu_tensors], tensors_in(npu_result), host_waits=True)
     return npu_result

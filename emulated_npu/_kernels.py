@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from . import _accounting, _generator, _streams
+from . import _accounting, _contiguous, _generator, _streams
 from ._memory import CPU, CPU_KEYS, adopt, alias, become, is_npu, require_this_device, unresizable_alias
 
 Kernel = Callable[..., Any]
@@ -73,10 +73,24 @@ _DRAWS = frozenset(
 _ALLOCATES = frozenset({"empty_like", "empty_permuted", "new_empty", "new_empty_strided"})
 """Operators that put no work on a stream; those without a tensor argument have a kernel of their own."""
 
+_KEEPS_STRIDES = _ALLOCATES | {"_fused_sdp_choice"}
+"""Operators whose result has the strides of an argument. Every other result of torch_npu is contiguous: its memory is
+made by sizes (OpPreparation::apply_tensor_without_format)."""
+
+_MULTIPLIES = frozenset({"mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "matmul", "linear"})
+"""Operators that take a matrix transposed as it lies: aclnn passes the transposition on to the kernel."""
+
+_OVERWRITES = frozenset({"fill_", "zero_", "normal_", "uniform_", "random_", "bernoulli_", "exponential_"})
+"""Operators in place that do not read what they write to."""
+
 _READING_BY_INDEX = frozenset({"index"})
 _WRITING_BY_INDEX = frozenset({"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"})
 _INDEXING = _READING_BY_INDEX | _WRITING_BY_INDEX
 """Operators that torch lets take indices on the CPU for a tensor on the device."""
+
+
+_NO_FORMAT = (None, torch.preserve_format, torch.contiguous_format)
+"""The memory formats that leave a result contiguous on the device."""
 
 
 class _ThreadState(threading.local):
@@ -117,6 +131,7 @@ class Signature:
             for position, argument in arguments
             if argument.alias_info and argument.alias_info.is_write
         ]
+        self.names = [str(argument.name) for _, argument in arguments]
         self.written = [(position, str(argument.name)) for position, argument in written]
         self.out = [str(argument.name) for _, argument in written if argument.kwarg_only]
         self.draws = any(argument.name == "generator" for _, argument in arguments)
@@ -130,6 +145,7 @@ def compute_kernel(op: Any) -> Kernel:
     signature = Signature(op)
     draws, out = signature.draws, signature.out
     indexing = signature.base in _INDEXING
+    contiguous = not signature.written and signature.base not in _KEEPS_STRIDES
     may_wait = indexing or signature.base in _WAITS or signature.base == "repeat_interleave"
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
@@ -151,7 +167,7 @@ def compute_kernel(op: Any) -> Kernel:
                 become(npu, host)
         device = kwargs.get("device")
         if device is None or device.type == "npu":
-            result = call.to_npu(result)
+            result = call.to_npu(result, contiguous=contiguous and kwargs.get("memory_format") in _NO_FORMAT)
         if reported():
             _report(signature, args, kwargs, call, result, cause)
         return result
@@ -205,14 +221,16 @@ class HostCall:
             return CPU
         return value
 
-    def to_npu(self, value: Any) -> Any:
+    def to_npu(self, value: Any, *, contiguous: bool = False) -> Any:
         if isinstance(value, torch.Tensor):
             for npu, host in self.npu_tensors:
                 if value is host:
                     return npu
-            return adopt(value) if value.is_cpu else value
+            if not value.is_cpu:
+                return value
+            return adopt(value.contiguous() if contiguous else value)
         if isinstance(value, (list, tuple)):
-            return type(value)([self.to_npu(item) for item in value])
+            return type(value)([self.to_npu(item, contiguous=contiguous) for item in value])
         return value
 
     def to_out(self, npu: Any) -> Any:
@@ -229,7 +247,9 @@ class HostCall:
 
 def _report(signature: Signature, args: Any, kwargs: Any, call: HostCall, result: Any, cause: str | None) -> None:
     if _accounting.recording():
-        _accounting.dispatched(signature.name)
+        _accounting.dispatched(signature.name, kernel=signature.base not in _ALLOCATES)
+        if signature.base not in _ALLOCATES:
+            _report_hidden_copies(signature, args, kwargs, result)
         if signature.base in _INDEXING:
             for index in tensors_in(args[1]):
                 if index.is_cpu:
@@ -241,6 +261,28 @@ def _report(signature: Signature, args: Any, kwargs: Any, call: HostCall, result
         outputs = {id(tensor): tensor for tensor in tensors_in([result, written])}
         waits = {"host_waits": True} if cause else {}
         _streams.note(signature.name, [npu for npu, _ in call.npu_tensors], list(outputs.values()), **waits)
+
+
+def _report_hidden_copies(signature: Signature, args: Any, kwargs: Any, result: Any) -> None:
+    """Report what strided arguments cost: aclnn operators make them contiguous, and copy back what they write."""
+    if signature.base == "clone":
+        steps = _contiguous.steps_of_copy(args[0], result)
+        _accounting.hidden(f"{signature.name} {signature.names[0]}", steps[:-1])
+        return
+    written = {name for _, name in signature.written}
+    for name, value in (*zip(signature.names, args, strict=False), *kwargs.items()):
+        for tensor in tensors_in(value):
+            if is_npu(tensor) and not tensor.is_contiguous():
+                _accounting.hidden(f"{signature.name} {name}", _steps(signature, name in written, tensor))
+
+
+def _steps(signature: Signature, written: bool, tensor: torch.Tensor) -> tuple[str, ...]:
+    if written:
+        unread = signature.out or signature.base in _OVERWRITES
+        return ("ViewCopy",) if unread else (*_contiguous.kernels_for(tensor), "ViewCopy")
+    if signature.base in _MULTIPLIES and tensor.dim() > 1 and _contiguous.is_transposed_matrix(tensor):
+        return ()
+    return _contiguous.kernels_for(tensor)
 
 
 def _only_indices_on_the_cpu(args: Any) -> bool:

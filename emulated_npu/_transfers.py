@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from . import _accounting, _pinned, _streams
+from . import _accounting, _contiguous, _pinned, _streams
 from ._kernels import Kernel, reported
 from ._memory import CPU, NPU, adopt, alias, is_npu, lend, memory_of, require_this_device
 
@@ -41,7 +41,8 @@ def _to_copy(
         target = adopt(target)
     elif device.type != "cpu":
         return target.to(device)
-    elif pin_memory:
+    elif pin_memory or (non_blocking and is_npu(source)):
+        # As torch_npu does (ToKernelNpu.cpp, pin_out): only into pinned memory the host need not wait.
         _pinned.mark(target)
     _transfer("aten::_to_copy", source, target, non_blocking)
     return target
@@ -50,27 +51,57 @@ def _to_copy(
 def _local_scalar_dense(tensor: torch.Tensor) -> Any:
     _streams.refuse_while_capturing(_accounting.ITEM)
     if reported():
-        _accounting.dispatched("aten::_local_scalar_dense")
+        _accounting.dispatched("aten::_local_scalar_dense", kernel=False)
         _accounting.copied_to_host(tensor, _accounting.ITEM)
-        _accounting.waited(_accounting.ITEM)
         _streams.note("aten::_local_scalar_dense", [tensor], [], host_waits=True)
     return alias(tensor).item()
 
 
 def _transfer(name: str, source: torch.Tensor, target: torch.Tensor, non_blocking: bool) -> None:
     from_npu, to_npu = is_npu(source), is_npu(target)
-    blocks = from_npu and not to_npu and not non_blocking
-    if blocks:
-        _streams.refuse_while_capturing("a blocking copy to the host")
-    (alias(target) if to_npu else target).copy_(alias(source) if from_npu else source)
-    if not reported():
+    if target.numel() == 0 and reported():
+        # torch_npu's copy_ returns at once.
+        _accounting.dispatched(name, kernel=False)
         return
-    _accounting.dispatched(name)
-    if from_npu and not to_npu:
-        _accounting.copied_to_host(source, name, non_blocking=non_blocking)
-    elif to_npu and not from_npu:
-        _accounting.copied_to_device(source, name, non_blocking=non_blocking)
-    _streams.note(name, [source], [target], **({"host_waits": True} if blocks else {}))
+    waits = from_npu != to_npu and not (non_blocking and _needs_no_wait(source, target))
+    if waits and from_npu:
+        _streams.refuse_while_capturing("a copy to the host that blocks")
+    (alias(target) if to_npu else target).copy_(alias(source) if from_npu else source)
+    if reported():
+        _account(name, source, target, non_blocking=non_blocking, waits=waits)
+        _streams.note(name, [source], [target], **({"host_waits": True} if waits else {}))
+
+
+def _needs_no_wait(source: torch.Tensor, target: torch.Tensor) -> bool:
+    """Whether the host's side is pinned and can be copied as it lies.
+
+    Where dtype, strides or sizes differ torch_npu copies by way of fresh, unpinned memory (CopyKernelOpApi.cpp), and
+    for that it synchronises the stream (CachingHostAllocator.cpp, process_unregistered_mem_location_type).
+    """
+    on_host = target if is_npu(source) else source
+    as_it_lies = on_host.is_contiguous() and source.dtype == target.dtype and source.shape == target.shape
+    return as_it_lies and _pinned.is_pinned(on_host)
+
+
+def _account(name: str, source: torch.Tensor, target: torch.Tensor, *, non_blocking: bool, waits: bool) -> None:
+    if not _accounting.recording():
+        return
+    from_npu, to_npu = is_npu(source), is_npu(target)
+    if from_npu and to_npu:
+        _accounting.dispatched(name)
+        wide = alias(source).expand(target.shape)
+        _accounting.hidden(f"{name} source", _contiguous.steps_of_copy(wide, alias(target))[:-1])
+        return
+    _accounting.dispatched(name, kernel=False)
+    if from_npu:
+        _accounting.hidden(f"{name} source", _contiguous.kernels_for(source))
+        pinned = _pinned.is_pinned(target)
+        _accounting.copied_to_host(source, name, non_blocking=non_blocking, pinned=pinned, waits=waits)
+        return
+    pinned = _pinned.is_pinned(source)
+    _accounting.copied_to_device(source, name, non_blocking=non_blocking, pinned=pinned, waits=waits)
+    if not target.is_contiguous():
+        _accounting.hidden(f"{name} target", ["ViewCopy"])
 
 
 def _empty(
@@ -106,7 +137,7 @@ def _allocates(name: str, device: torch.device | None, layout: torch.layout | No
     if pin_memory:
         raise RuntimeError("Only dense CPU tensors can be pinned")
     if reported():
-        _accounting.dispatched(name)
+        _accounting.dispatched(name, kernel=False)
 
 
 def _resize_(

@@ -37,7 +37,11 @@ class Counts:
     """What a call asks of the device; the emulated one counts it."""
 
     copies: int
+    """From the device to the host."""
+    waits: int
+    """How often the host stands still for the device, for copies in both directions among others."""
     kernels: int
+    """What the device runs, with the copies of strided arguments."""
     dispatches: int
 
 
@@ -100,7 +104,8 @@ def _side(case: Case, *, exact: bool) -> Side:
             with _counting() as log:
                 outputs = call.run()
             side.outputs = _on_the_host(outputs)
-            side.counts = Counts(len(log.device_to_host), log.kernels, log.dispatches) if log is not None else None
+            if log is not None:
+                side.counts = Counts(len(log.device_to_host), log.stalls, log.kernels, log.dispatches)
     except Exception as error:
         side.refused = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if exact and call.exact is not None:

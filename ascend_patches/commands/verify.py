@@ -18,7 +18,7 @@ from ascend_patches.commands import console
 from ascend_patches.commands.names import patch_named
 from ascend_patches.errors import AscendPatchesError
 
-_COUNTED = ("copies", "kernels", "dispatches")
+_COUNTED = ("copies", "waits", "kernels", "dispatches")
 _MEANING = (
     "Per dtype the largest error from float64, as a share of the largest value, of upstream -> patched; `same` where "
     "every bit is upstream's. Counts are of one call, of the last dtype, upstream -> patched."
@@ -180,7 +180,7 @@ def _result(case: dict[str, Any]) -> str:
 
 
 def _both(case: dict[str, Any], what: str, form: str = "") -> str:
-    original, patched = (_number(case[side][what], form) for side in ("original", "patched"))
+    original, patched = (_number(case[side].get(what), form) for side in ("original", "patched"))
     return f"{original} -> {patched}"
 
 

@@ -153,7 +153,9 @@ def described(outcome: Any) -> dict[str, Any]:
 
 
 def _side(side: Any, error: float | None) -> dict[str, Any]:
-    counts = vars(side.counts) if side.counts is not None else dict.fromkeys(("copies", "kernels", "dispatches"))
+    counts = (
+        vars(side.counts) if side.counts is not None else dict.fromkeys(("copies", "waits", "kernels", "dispatches"))
+    )
     return {"refused": side.refused, "error": error, **counts, "milliseconds": None}
 
 

@@ -21,6 +21,11 @@ class Reference:
     """Called with the real arguments and result, for what the op does besides computing."""
     aliased: bool
     """Whether ``compute`` gets CPU tensors over the same memory, or the arguments as they are."""
+    as_they_lie: frozenset[str]
+    """Tensor arguments that the real op does not copy when they are strided. It makes all others contiguous, which is a
+    hidden copy: an ATB op every argument (op-plugin, AtbCommon.cpp), an aclnn op by the rule of its interface."""
+    kernel: bool
+    """Whether the op runs anything on the device's cores."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ def reference(
     host: tuple[str, ...] = (),
     after: Callable[..., None] | None = None,
     aliased: bool = True,
+    as_they_lie: tuple[str, ...] = (),
+    kernel: bool = True,
 ) -> Callable[[Function], Function]:
     """Declare a function as the reference implementation of ``ops``, e.g. ``"npu::npu_prefetch"``.
 
@@ -51,7 +58,7 @@ def reference(
 
     def declare(compute: Function) -> Function:
         for op in ops:
-            REFERENCES[op] = Reference(op, compute, frozenset(host), after, aliased)
+            REFERENCES[op] = Reference(op, compute, frozenset(host), after, aliased, frozenset(as_they_lie), kernel)
         return compute
 
     return declare

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.fx.node import has_side_effect
 
-from emulated_npu import _accounting, _memory, _schemas, _streams
+from emulated_npu import _accounting, _contiguous, _memory, _schemas, _streams
 from emulated_npu._refusals import Checks
 
 from . import (  # noqa: F401  (importing a family declares its references)
@@ -83,6 +83,7 @@ def _kernel(reference: Reference, arguments: Sequence[Any]) -> Callable[..., Any
     written = {argument.name for argument in arguments if argument.alias_info and argument.alias_info.is_write} | {
         argument.name for argument in arguments if argument.is_out or argument.name == "out"
     }
+    copied = {argument.name for argument in arguments} - written - reference.host - reference.as_they_lie
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         call = signature.bind(args, kwargs)
@@ -99,11 +100,19 @@ def _kernel(reference: Reference, arguments: Sequence[Any]) -> Callable[..., Any
         if reference.after is not None:
             reference.after(raised, **call)
         if on_device:
-            _accounting.dispatched(reference.op)
+            _accounting.dispatched(reference.op, kernel=reference.kernel)
+            if reference.kernel and _accounting.recording():
+                _report_hidden_copies(reference.op, {name: call[name] for name in call if name in copied})
             _note(reference.op, call, written, raised)
         return raised
 
     return kernel
+
+
+def _report_hidden_copies(op: str, arguments: Mapping[str, Any]) -> None:
+    for name, value in arguments.items():
+        for tensor in _tensors(value):
+            _accounting.hidden(f"{op} {name}", _contiguous.kernels_for(tensor))
 
 
 def _require_places(checks: Checks, call: Mapping[str, Any], host: frozenset[str]) -> None:
@@ -146,7 +155,7 @@ def _raise(result: Any, originals: Mapping[int, torch.Tensor]) -> Any:
         original = originals.get(id(result))
         if original is not None:
             return original
-        return _memory.adopt(result) if STATE.place == "npu" else result
+        return _memory.adopt(result.contiguous()) if STATE.place == "npu" else result
     if isinstance(result, tuple):
         return tuple(_raise(item, originals) for item in result)
     return result

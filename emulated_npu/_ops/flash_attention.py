@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
+from emulated_npu import _streams
 from emulated_npu._refusals import FLOATING, HALF_PRECISION, Checks
 
 from ._layouts import to_bsnd
 from ._reference import fake, reference
 from ._softmax_attention import Attended, attend
-from ._sparse_modes import masked
+from ._sparse_modes import BAND, DEFAULT, LEFT_UP_CAUSAL, RIGHT_DOWN_CAUSAL, masked
 
-LARGEST_ATB_HEAD = 256
+LARGEST_ATB_HEAD = 576
 LARGEST_FUSION_HEAD = 768
+MOST_FUSION_HEADS = 256
 MOST_FUSION_SEQUENCES = 1024
 STATISTICS = 8
 """npu_fusion_attention repeats each softmax statistic this often in its last dimension."""
@@ -47,7 +50,11 @@ def flash_attention_unpad_v2(
     out: torch.Tensor,
 ) -> None:
     op = "_npu_flash_attention_unpad_v2"
-    Checks(op).require(kernel_type in (None, 0, 1), f"kernel_type {kernel_type} is not 0 or 1")
+    # op-plugin, SelfAttentionUnpadAtbV2.cpp: KERNELTYPE_DEFAULT and KERNELTYPE_EXP_M8V2.
+    Checks(op).require(
+        kernel_type in (None, 0, 2),
+        f"kernel_type only supports KERNELTYPE_DEFAULT(0) and KERNELTYPE_EXP_M8V2(2), but got: {kernel_type}",
+    )
     _packed(op, query, key, value, None, seq_len, scale_value, num_heads, num_kv_heads, out)
 
 
@@ -79,17 +86,26 @@ def _packed(
     out: torch.Tensor,
 ) -> None:
     checks = Checks(op)
-    lengths = checks.host_lengths("seq_len", seq_len)
-    checks.dims(3, query=query, key=key, value=value)
+    lengths, key_lengths = _query_and_key_lengths(checks, seq_len)
+    checks.dims(2, 3, query=query, key=key, value=value)
     checks.dtype(HALF_PRECISION, query=query, key=key, value=value, out=out)
     checks.same_dtype(query=query, key=key, value=value, out=out)
     checks.grouped_heads(num_heads, num_kv_heads)
+    expected_out = list(query.shape)
+    query = _by_head(checks, "query", query, num_heads)
+    key, value = _by_head(checks, "key", key, num_kv_heads), _by_head(checks, "value", value, num_kv_heads)
     tokens, heads, size = query.shape
     checks.require(heads == num_heads, f"query has {heads} heads, but num_heads is {num_heads}")
+    checks.require(
+        sum(lengths) == tokens,
+        f"the lengths in seq_len add up to {sum(lengths)}, but there are {tokens} tokens; "
+        "seq_len is one length per sequence, not cumulative",
+    )
+    keys = sum(key_lengths)
     for name, tensor in (("key", key), ("value", value)):
         checks.require(
-            tensor.shape[0] == tokens and tensor.shape[1] == num_kv_heads,
-            f"{name} has shape {list(tensor.shape)}; expected {tokens} tokens and {num_kv_heads} heads (num_kv_heads)",
+            tensor.shape[0] == keys and tensor.shape[1] == num_kv_heads,
+            f"{name} has shape {list(tensor.shape)}; expected {keys} tokens and {num_kv_heads} heads (num_kv_heads)",
         )
     for name, tensor in (("query", query), ("value", value)):
         checks.require(
@@ -97,22 +113,34 @@ def _packed(
             f"{name} has head size {tensor.shape[2]}; the op takes 1 to {LARGEST_ATB_HEAD}",
         )
     checks.require(key.shape[2] == size, f"key has head size {key.shape[2]}, query {size}")
-    checks.require(
-        sum(lengths) == tokens,
-        f"the lengths in seq_len add up to {sum(lengths)}, but there are {tokens} tokens; "
-        "seq_len is one length per sequence, not cumulative",
-    )
     checks.contiguous(out=out)
-    expected = tokens * num_heads * value.shape[2]
-    checks.require(
-        out.numel() == expected,
-        f"out has shape {list(out.shape)}; expected {[tokens, num_heads, value.shape[2]]}",
-    )
+    # As ATB infers it: the query's shape, with the size of the value.
+    expected_out[-1] = value.shape[2] if len(expected_out) == 3 else num_heads * value.shape[2]
+    checks.shape(expected_out, out=out)
     result = out.view(tokens, num_heads, value.shape[2])
-    for index, (start, stop) in enumerate(_spans(lengths)):
+    spans = zip(_spans(lengths), _spans(key_lengths), strict=True)
+    for index, ((start, stop), (first, last)) in enumerate(spans):
         hidden = _norm_mask(checks, mask, index, stop - start) if mask is not None else None
-        attended = attend(query[start:stop], key[start:stop], value[start:stop], scale, masked=hidden)
+        attended = attend(query[start:stop], key[first:last], value[first:last], scale, masked=hidden)
         result[start:stop] = attended.output.to(out.dtype)
+
+
+def _query_and_key_lengths(checks: Checks, seq_len: torch.Tensor) -> tuple[list[int], list[int]]:
+    """The lengths of each sequence's queries and keys: [batch] for both, or [2, batch]."""
+    if seq_len.dim() != 2 or seq_len.shape[0] != 2:
+        lengths = checks.host_lengths("seq_len", seq_len)
+        return lengths, lengths
+    return checks.host_lengths("seq_len", seq_len[0]), checks.host_lengths("seq_len", seq_len[1])
+
+
+def _by_head(checks: Checks, name: str, tensor: torch.Tensor, heads: int) -> torch.Tensor:
+    """[tokens, heads, size], of that or of [tokens, heads x size]."""
+    if tensor.dim() == 3:
+        return tensor
+    checks.require(
+        tensor.shape[1] % heads == 0, f"{name} has hidden size {tensor.shape[1]}, not a multiple of {heads} heads"
+    )
+    return tensor.unflatten(1, (heads, tensor.shape[1] // heads))
 
 
 def _norm_mask(checks: Checks, mask: torch.Tensor, sequence: int, length: int) -> torch.Tensor:
@@ -136,6 +164,7 @@ def _spans(lengths: Sequence[int]) -> list[tuple[int, int]]:
     return spans
 
 
+_BAND_AFTER_CAUSAL, _BAND_BEFORE_CAUSAL = 7, 8
 _FUSION_LAYOUTS = ("BSH", "SBH", "BSND", "BNSD", "TND")
 
 FusionResult = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int, int, int]
@@ -168,10 +197,18 @@ def fusion_attention(
     seed: int = 0,
     offset: int = 0,
 ) -> FusionResult:
+    # The rules are those of op-plugin, FlashAttentionKernelNpuOpApi.cpp, and of its page on npu_fusion_attention.
     checks = Checks("npu_fusion_attention")
+    _streams.refuse_while_capturing("npu_fusion_attention")
     checks.require(head_num > 0, f"head_num must > 0, but got {head_num}")
+    checks.require(head_num <= MOST_FUSION_HEADS, f"head_num is {head_num}; the op takes 1 to {MOST_FUSION_HEADS}")
+    checks.require(softmax_layout in ("", "TND"), "only supported softmax_layout=TND")
+    checks.require(
+        not softmax_layout or input_layout == "TND", "softmax_layout=TND only supported when input_layout_str=TND"
+    )
+    _check_fusion_sparse_mode(checks, sparse_mode, input_layout, atten_mask)
+    input_layout = input_layout.upper()
     checks.require(input_layout in _FUSION_LAYOUTS, f"Unsupported input_layout: {input_layout}")
-    checks.require(softmax_layout in ("", "TND"), f"softmax_layout {softmax_layout!r} is not '' or 'TND'")
     for name, given in (
         ("pse", pse),
         ("padding_mask", padding_mask),
@@ -214,11 +251,10 @@ def fusion_attention(
     attended: list[Attended] = []
     spans = zip(_spans(query_lengths), _spans(key_lengths), strict=True)
     for index, ((start, stop), (key_start, key_stop)) in enumerate(spans):
-        # Without a mask the op computes in full, whatever sparse_mode says.
         hidden = masked(
             checks,
             atten_mask,
-            sparse_mode if atten_mask is not None else 0,
+            _mode_of_sequence(sparse_mode, atten_mask, index, query_lengths),
             sequence=index,
             queries=stop - start,
             keys=key_stop - key_start,
@@ -237,12 +273,50 @@ def fusion_attention(
         )
     score, maximum, total, nothing = _fusion_outputs(query, value_size, head_num, input_layout)
     target = to_bsnd(score, head_num, input_layout)
-    target.copy_(torch.cat([each.output for each in attended]).view(target.shape))
+    target.copy_(_with_tokens_left_out([each.output for each in attended], queries.tokens).view(target.shape))
     for statistic, tensor in ((maximum, "maximum"), (total, "total")):
-        flat = torch.cat([getattr(each, tensor) for each in attended])
+        flat = _with_tokens_left_out([getattr(each, tensor) for each in attended], queries.tokens)
         _write_statistic(statistic, flat, query_lengths, input_layout, softmax_layout)
     pairs = sum(a * b for a, b in zip(query_lengths, key_lengths, strict=True))
     return score, maximum, total, nothing, 0, 0, head_num * pairs
+
+
+def _check_fusion_sparse_mode(
+    checks: Checks, sparse_mode: int, input_layout: str, atten_mask: torch.Tensor | None
+) -> None:
+    packed = input_layout == "TND"
+    allowed = (0, 1, 2, 3, 4, 6, 7, 8) if packed else (0, 1, 2, 3, 4, 5, 6)
+    interval = "[0,5) or (5,8]" if packed else "[0,6]"
+    checks.require(
+        sparse_mode in allowed, f"The sparse_mode value must be in range of {interval}, but got {sparse_mode}"
+    )
+    if atten_mask is not None:
+        checks.require(
+            atten_mask.dtype in (torch.bool, torch.uint8), f"atten_mask is {atten_mask.dtype}; the op takes bool, uint8"
+        )
+        checks.emulated(sparse_mode not in (5, 6), f"sparse_mode {sparse_mode}", "flash_attention.py")
+
+
+def _mode_of_sequence(sparse_mode: int, atten_mask: torch.Tensor | None, index: int, lengths: list[int]) -> int:
+    """The mode for one sequence: without a mask the op computes in full, whatever sparse_mode says.
+
+    Modes 7 and 8 are for a sequence that was cut between devices: the last or the first one is a band, others causal.
+    """
+    if atten_mask is None:
+        return DEFAULT
+    if sparse_mode == _BAND_AFTER_CAUSAL:
+        last = max(position for position, length in enumerate(lengths) if length or position == 0)
+        return BAND if index == last else RIGHT_DOWN_CAUSAL
+    if sparse_mode == _BAND_BEFORE_CAUSAL:
+        return BAND if index == 0 else LEFT_UP_CAUSAL
+    return sparse_mode
+
+
+def _with_tokens_left_out(results: list[torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+    """The results of all sequences, and not-a-number for the tokens of those that take no part: the op leaves them."""
+    computed = torch.cat(results)
+    left = tokens.shape[0] - computed.shape[0]
+    return torch.cat([computed, torch.full((left, *computed.shape[1:]), math.nan)]) if left else computed
 
 
 @fake("npu::npu_fusion_attention")
@@ -308,7 +382,9 @@ def _ends(checks: Checks, name: str, ends: list[int] | None, tokens: int) -> lis
     taking_part = len(ends)
     while taking_part > 1 and ends[taking_part - 1] == 0:
         taking_part -= 1
-    lengths = checks.cumulative(name, ends[:taking_part], total=tokens, limit=MOST_FUSION_SEQUENCES)
+    some_left_out = taking_part < len(ends)
+    total = ends[taking_part - 1] if some_left_out and ends[taking_part - 1] <= tokens else tokens
+    lengths = checks.cumulative(name, ends[:taking_part], total=total, limit=MOST_FUSION_SEQUENCES)
     return lengths + [0] * (len(ends) - taking_part)
 
 

@@ -12,7 +12,7 @@ from emulated_npu._refusals import HALF_PRECISION, Checks
 from ._layouts import to_bsnd
 from ._reference import fake, reference
 from ._softmax_attention import attend
-from ._sparse_modes import masked
+from ._sparse_modes import BAND, LEFT_UP_CAUSAL, RIGHT_DOWN_CAUSAL, masked
 
 # input_layout -> (layout of query, key and value; layout of the output)
 LAYOUTS = {
@@ -37,14 +37,20 @@ PACKED = ("TND", "NTD")
 MOST_SEQUENCES = 4096
 LARGEST_HEAD = 512
 LARGEST_GROUP = 64
+MOST_HEADS = 256
 LATENT_SIZE = 512
 ROPE_SIZE = 64
+LATENT_HEADS = (1, 2, 4, 8, 16, 32, 64, 128)
+LATENT_SPARSE_MODES = (0, 3, 4)
 PACKED_HEAD_SIZES = ((128, 128), (192, 128), (192, 192), (64, 64))
 """(query and key, value) without rope, for packed layouts. 64 is not in the documentation; released vllm-ascend
 calls the op with it on every generation of the device, and pads what lies between 64 and 128."""
 
 WORKSPACE_BYTES = 32
 """The emulated op needs no workspace; callers only carry it from the query to the out variant."""
+
+AS_THEY_LIE = ("key", "value", "key_rope")
+"""What the op reads without making it contiguous."""
 
 _QUANTISATION = [
     *("dequant_scale1", "quant_scale1", "dequant_scale2", "quant_scale2", "quant_offset2"),
@@ -67,22 +73,22 @@ _FIRST_NAMES = {
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-@reference("npu::npu_fused_infer_attention_score")
+@reference("npu::npu_fused_infer_attention_score", as_they_lie=AS_THEY_LIE)
 def fused_infer_attention_score(**call: Any) -> Pair:
     return _compute(Checks("npu_fused_infer_attention_score"), call)
 
 
-@reference("npu::npu_fused_infer_attention_score_v2")
+@reference("npu::npu_fused_infer_attention_score_v2", as_they_lie=AS_THEY_LIE)
 def fused_infer_attention_score_v2(**call: Any) -> Pair:
     return _compute(Checks("npu_fused_infer_attention_score_v2"), _with_first_names(call))
 
 
-@reference("npu::npu_fused_infer_attention_score.out")
+@reference("npu::npu_fused_infer_attention_score.out", as_they_lie=AS_THEY_LIE)
 def fused_infer_attention_score_out(workspace: torch.Tensor | None, out: list[torch.Tensor], **call: Any) -> Pair:
     return _compute_into(Checks("npu_fused_infer_attention_score.out"), out, call)
 
 
-@reference("npu::npu_fused_infer_attention_score_v2.out")
+@reference("npu::npu_fused_infer_attention_score_v2.out", as_they_lie=AS_THEY_LIE)
 def fused_infer_attention_score_v2_out(workspace: torch.Tensor | None, out: list[torch.Tensor], **call: Any) -> Pair:
     return _compute_into(Checks("npu_fused_infer_attention_score_v2.out"), out, _with_first_names(call))
 
@@ -90,6 +96,7 @@ def fused_infer_attention_score_v2_out(workspace: torch.Tensor | None, out: list
 @reference(
     "npu::_npu_fused_infer_attention_score_get_max_workspace",
     "npu::_npu_fused_infer_attention_score_v2_get_max_workspace",
+    kernel=False,
 )
 def workspace_query(query: torch.Tensor, **call: Any) -> torch.Tensor:
     return query.new_empty(WORKSPACE_BYTES, dtype=torch.uint8)
@@ -119,7 +126,7 @@ _NOT_IN_PROMPT: dict[str, Any] = {
 }
 
 
-@reference("npu::npu_prompt_flash_attention")
+@reference("npu::npu_prompt_flash_attention", as_they_lie=AS_THEY_LIE)
 def prompt_flash_attention(padding_mask: torch.Tensor | None, **call: Any) -> torch.Tensor:
     checks = Checks("npu_prompt_flash_attention")
     checks.emulated(padding_mask is None, "padding_mask", "fused_infer_attention.py")
@@ -219,8 +226,9 @@ def _compute(checks: Checks, call: dict[str, Any]) -> Pair:
     checks.emulated(call.get("learnable_sink") is None, "learnable_sink", "fused_infer_attention.py")
     checks.dtype(HALF_PRECISION, query=query, key=key, value=value)
     checks.same_dtype(query=query, key=key, value=value)
-    checks.contiguous(query=None if _is_latent(call) else query, key=key, value=value)
-    checks.grouped_heads(heads, key_heads, LARGEST_GROUP)
+    # The op copies a strided query and takes no notice of the strides of key and value.
+    checks.contiguous(key=key, value=value)
+    _check_heads(checks, call, heads, key_heads)
     output, lse = _outputs(checks, call)
 
     query_layout, output_layout = LAYOUTS[layout]
@@ -232,6 +240,10 @@ def _compute(checks: Checks, call: dict[str, Any]) -> Pair:
 
     keys, values = _keys_and_values(checks, call, key_heads, query_layout)
     _check_head_sizes(checks, call, query_layout, query.shape[-1] if query_layout != "BSH" else query.shape[2] // heads)
+    checks.require(
+        not keys or keys[0].shape[-1] == queries.shape[-1],
+        f"key has head size {keys[0].shape[-1] if keys else 0}, query {queries.shape[-1]}; they must be the same",
+    )
     packed = query_layout in PACKED
     if packed:
         lengths = _query_lengths(checks, call["actual_seq_lengths"], queries.shape[1])
@@ -262,15 +274,32 @@ def _compute(checks: Checks, call: dict[str, Any]) -> Pair:
     return output, lse
 
 
+def _check_heads(checks: Checks, call: dict[str, Any], heads: int, key_heads: int) -> None:
+    """By op-plugin's page on the op: its section on limits, and for latent heads the one on MLA."""
+    checks.require(max(heads, key_heads) <= MOST_HEADS, f"num_heads is {heads}; the op takes 1 to {MOST_HEADS}")
+    if not _is_latent(call):
+        checks.grouped_heads(heads, key_heads, LARGEST_GROUP)
+        return
+    checks.require(
+        heads in LATENT_HEADS and key_heads == 1,
+        f"with latent (512) heads there is 1 key head and num_heads is one of {LATENT_HEADS}, but got {key_heads} and "
+        f"{heads}",
+    )
+    checks.require(
+        call["sparse_mode"] in LATENT_SPARSE_MODES,
+        f"with latent (512) heads sparse_mode is 0, 3 or 4, but got {call['sparse_mode']}",
+    )
+
+
 def _is_latent(call: dict[str, Any]) -> bool:
-    """Its query may be strided: vllm-ascend 0.9.1rc1 has it so in its graph, where strides do not matter."""
     return call["query_rope"] is not None and call["query"].shape[-1] == LATENT_SIZE
 
 
 def _hidden(checks: Checks, call: dict[str, Any], index: int, queries: int, keys: torch.Tensor) -> torch.Tensor | None:
     mode, mask = call["sparse_mode"], call["atten_mask"]
-    if queries == 1 and call.get("query_rope") is None:
-        mode = 0  # documented: without effect for a single query
+    if queries == 1 and call.get("query_rope") is None and mode in (LEFT_UP_CAUSAL, RIGHT_DOWN_CAUSAL, BAND):
+        # Documented: sparse_mode has no effect on a single query. The compressed mask hides nothing of it.
+        return None
     return masked(
         checks,
         mask,
@@ -303,7 +332,7 @@ def _check_head_sizes(checks: Checks, call: dict[str, Any], layout: str, size: i
         checks.require(rope_size == ROPE_SIZE, f"query_rope has head size {rope_size}; the op takes {ROPE_SIZE}")
     elif layout in PACKED:
         checks.require(
-            (size, value_size) in PACKED_HEAD_SIZES,
+            (size, value_size) in (PACKED_HEAD_SIZES if layout == "TND" else PACKED_HEAD_SIZES[:2]),
             f"head sizes {size} (query, key) and {value_size} (value) are not taken with {layout}; "
             "pad them to 128: " + ", ".join(f"{a} and {b}" for a, b in PACKED_HEAD_SIZES) + " are",
         )
@@ -371,6 +400,7 @@ def _paged(
     checks.dims(2, block_table=table)
     checks.dtype((torch.int32,), block_table=table)
     checks.require(block_size > 0, f"block_size must be given with a block_table, but is {block_size}")
+    _check_block_size(checks, call, layout)
     if lengths is None:
         raise checks.refuse("actual_seq_lengths_kv must be given with a block_table")
     batch = table.shape[0] if layout in PACKED else call["query"].shape[0]
@@ -397,6 +427,32 @@ def _paged(
         keys.append(key_blocks[blocks].flatten(0, 1)[: lengths[index]])
         values.append(value_blocks[blocks].flatten(0, 1)[: lengths[index]])
     return keys, values
+
+
+def _check_block_size(checks: Checks, call: dict[str, Any], layout: str) -> None:
+    """By op-plugin's page on the op, in its sections on PageAttention, MLA and TND."""
+    size: int = call["block_size"]
+    if _is_latent(call) or layout in PACKED:
+        checks.require(
+            size % 16 == 0 and size <= 1024, f"block_size is {size}; it must be a multiple of 16, at most 1024"
+        )
+        return
+    longest = call["query"].shape[2 if layout == "BNSD" else 1]
+    if longest > 1:
+        checks.require(
+            size % 128 == 0 and size <= 512,
+            f"block_size is {size}; with more than one query token it must be a multiple of 128, at most 512",
+        )
+    else:
+        checks.require(
+            size % 16 == 0 and size <= 512,
+            f"block_size is {size}; with one query token it must be a multiple of 16, at most 512",
+        )
+    for name in ("key", "value"):
+        checks.require(
+            layout == "BNSD" or call[name].dim() != 4,
+            f"{name} has shape {list(call[name].shape)}; with {layout} a cache is [blocks, block size, heads x size]",
+        )
 
 
 def _blocks(checks: Checks, name: str, cache: torch.Tensor, key_heads: int, block_size: int) -> torch.Tensor:

@@ -73,7 +73,8 @@ def _ring(
     checks.shape([keys, kv_head_num, HEAD], k_nope=k_nope, value=value)
     checks.shape([keys, kv_head_num, ROPE], k_rope=k_rope)
     if causal:
-        checks.shape([512, 512], mask=mask)
+        # One plane, or a plane and its transposed one for the ring.
+        checks.shape([2, 512, 512] if mask.dim() == 3 else [512, 512], mask=mask)
     checks.shape([tokens, head_num, HEAD], output=output)
     checks.shape([head_num, tokens], softmax_lse=softmax_lse)
     checks.contiguous(output=output, softmax_lse=softmax_lse)

@@ -28,7 +28,7 @@ def _remember(tensor: torch.Tensor, acl_format: int) -> None:
     setattr(tensor.untyped_storage(), _FORMAT, acl_format)
 
 
-@reference("npu::get_npu_format", aliased=False)
+@reference("npu::get_npu_format", aliased=False, kernel=False)
 def get_npu_format(input: torch.Tensor) -> int:
     return format_of(input)
 
@@ -37,7 +37,7 @@ def _check_format(op: str, acl_format: int) -> None:
     Checks(op).require(acl_format in KNOWN_FORMATS, f"acl_format {acl_format} is not a format of the device")
 
 
-@reference("npu::npu_prefetch")
+@reference("npu::npu_prefetch", kernel=False)
 def prefetch(input: torch.Tensor, dependency: torch.Tensor | None, max_size: int, offset: int) -> None:
     checks = Checks("npu_prefetch")
     checks.require(max_size > 0, f"max_size should be greater than zero, but got {max_size}")

@@ -91,7 +91,7 @@ def paged_attention(
     attend_to_blocks(checks, query, key_cache, value_cache, num_heads, scale_value, block_table, lengths, out)
 
 
-@reference("atb::_npu_paged_attention_get_workspace", host=("context_lens",))
+@reference("atb::_npu_paged_attention_get_workspace", host=("context_lens",), kernel=False)
 def paged_attention_workspace(query: torch.Tensor, **_: Any) -> torch.Tensor:
     return query.new_empty(WORKSPACE_BYTES, dtype=torch.uint8)
 
@@ -250,7 +250,7 @@ def _load(
     block_size = key_cache.shape[1]
     keys, values = [], []
     for index, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-        checks.require(start % block_size == 0, f"seq_starts {start} is not the start of a block of {block_size}")
+        # A start inside a block counts from the beginning of that block.
         blocks = blocks_of(checks, block_table[index, start // block_size :], length, key_cache)
         keys.append(key_cache[blocks].flatten(0, 1)[:length])
         values.append(value_cache[blocks].flatten(0, 1)[:length])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from emulated_npu import _schemas
+from emulated_npu import _accounting, _schemas
 from emulated_npu._refusals import FLOATING, HALF_PRECISION, Checks
 
 from ._reference import fake, reference
@@ -34,7 +34,15 @@ def interleaved_to_halves(tensor: torch.Tensor) -> torch.Tensor:
     return torch.cat([tensor[..., ::2], tensor[..., 1::2]], dim=-1)
 
 
-@reference("npu::npu_rotary_mul")
+def _report_casts(result: torch.Tensor, input: torch.Tensor, r1: torch.Tensor, r2: torch.Tensor, **_: object) -> None:
+    """cos and sin of another dtype are cast before (op-plugin, RotaryMulKernelNpuOpApi.cpp)."""
+    if STATE.place == "npu":
+        for name, table in (("r1", r1), ("r2", r2)):
+            if table.dtype != input.dtype:
+                _accounting.hidden(f"npu::npu_rotary_mul {name}", ["Cast"])
+
+
+@reference("npu::npu_rotary_mul", after=_report_casts)
 def rotary_mul(
     input: torch.Tensor,
     r1: torch.Tensor,
@@ -234,7 +242,6 @@ def _sections(
     rows = cos_sin_cache[positions.long()].float()
     if mrope_section is None or not any(mrope_section):
         checks.dims(1, positions=positions)
-        checks.require(cache_mode == "default", "cache_mode is 'default' without mrope_section")
         cos, sin = rows.chunk(2, dim=-1)
         return cos, sin
     checks.require(

@@ -123,7 +123,7 @@ def test_what_a_call_asks_of_the_device_is_counted() -> None:
     check = Check("case", lambda _: Call(lambda: tensor.view(3, 1) + 1))
     (side,) = runner.sides([runner.Case("patch", check, "float32")], exact=False)
     assert side.counts is not None
-    assert (side.counts.copies, side.counts.kernels, side.counts.dispatches) == (0, 1, 2)
+    assert (side.counts.copies, side.counts.waits, side.counts.kernels, side.counts.dispatches) == (0, 0, 1, 2)
 
 
 @pytest.mark.parametrize("holds", [True, False])

@@ -8,7 +8,7 @@ import pytest
 
 from ascend_patches.commands import verify
 
-SIDE = {"refused": "", "error": 2e-3, "copies": 1, "kernels": 7, "dispatches": 14, "milliseconds": None}
+SIDE = {"refused": "", "error": 2e-3, "copies": 1, "waits": 2, "kernels": 7, "dispatches": 14, "milliseconds": None}
 
 
 def found(**more: Any) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def found(**more: Any) -> dict[str, Any]:
         "bitwise": True,
         "problem": "",
         "original": SIDE,
-        "patched": {**SIDE, "copies": 0, "kernels": 6, "dispatches": 11},
+        "patched": {**SIDE, "copies": 0, "waits": 1, "kernels": 6, "dispatches": 11},
     }
     patch = {"name": "some-patch", "state": "applied", "reason": "", "variant": "1.x", "checks": True}
     return {
@@ -44,7 +44,24 @@ def lines(data: dict[str, Any], *names: str) -> list[str]:
 def test_a_case_is_one_line_with_error_and_costs_of_both_sides() -> None:
     said = lines(found())
     (line,) = (line for line in said if line.startswith("one row"))
-    assert line.split() == ["one", "row", "same,", "2e-03", "1", "->", "0", "7", "->", "6", "14", "->", "11"]
+    assert line.split() == [
+        "one",
+        "row",
+        "same,",
+        "2e-03",
+        "1",
+        "->",
+        "0",
+        "2",
+        "->",
+        "1",
+        "7",
+        "->",
+        "6",
+        "14",
+        "->",
+        "11",
+    ]
     assert said[-1] == "no difference; 1 cases, 3 s"
 
 

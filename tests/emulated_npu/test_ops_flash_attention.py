@@ -99,9 +99,9 @@ class TestUnpad:
         with pytest.raises(RuntimeError, match=message):
             unpad(torch_npu, q, q, q, seq_len)
 
-    def test_a_head_above_256_is_refused(self, torch_npu):
-        q = tokens(2, 1, 264)
-        with pytest.raises(RuntimeError, match="head size 264; the op takes 1 to 256"):
+    def test_a_head_above_576_is_refused(self, torch_npu):
+        q = tokens(2, 1, 584)
+        with pytest.raises(RuntimeError, match="head size 584; the op takes 1 to 576"):
             unpad(torch_npu, q, q, q, lengths(2))
 
     def test_float32_is_refused(self, torch_npu):
@@ -154,7 +154,7 @@ class TestUnpad:
         first, second = torch.empty_like(q), torch.empty_like(q)
         call = (q, q, q, lengths(1, 3), 0.125, 1, 1)
         torch_npu._npu_flash_attention_unpad(*call, first)
-        torch_npu._npu_flash_attention_unpad_v2(*call, kernel_type=1, out=second)
+        torch_npu._npu_flash_attention_unpad_v2(*call, kernel_type=2, out=second)
         assert torch.equal(first.cpu(), second.cpu())
 
 

@@ -262,10 +262,12 @@ def test_a_packed_head_size_that_has_to_be_padded_is_refused(torch_npu, size):
         packed(torch_npu, q, q, q, [2])
 
 
-def test_an_input_that_is_not_contiguous_is_refused(torch_npu):
-    q = tokens(2, 128, 4).transpose(1, 2)
-    with pytest.raises(RuntimeError, match="query is not contiguous"):
-        packed(torch_npu, q, q, q, [2])
+@pytest.mark.parametrize("name", ["key", "value"])
+def test_a_key_or_value_that_is_not_contiguous_is_refused(torch_npu, name):
+    given = {"query": tokens(2, 4, 128), "key": tokens(2, 4, 128), "value": tokens(2, 4, 128)}
+    given[name] = tokens(2, 128, 4).transpose(1, 2)
+    with pytest.raises(RuntimeError, match=f"{name} is not contiguous"):
+        packed(torch_npu, given["query"], given["key"], given["value"], [2])
 
 
 def test_float32_is_refused(torch_npu):
