@@ -52,3 +52,7 @@ class StrictModeError(AscendPatchesError, RuntimeError):
 
 class InstallError(AscendPatchesError):
     """The start hook cannot be installed or removed."""
+
+
+class CarryError(AscendPatchesError):
+    """An upstream change, or the clone or file that it is read from, cannot be used."""

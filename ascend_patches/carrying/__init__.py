@@ -1,0 +1,1 @@
+"""An upstream change made into a patch for the release that a team runs."""

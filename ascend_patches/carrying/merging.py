@@ -1,0 +1,289 @@
+"""A three-way merge of one definition, statement by statement.
+
+A definition is a row of units: the head of each compound statement, and each simple statement, with the lines that it is
+written on and the comments above it. Units are compared as code, so that layout and comments neither hide a change nor
+make one. The merged text is made of the units' own lines, untouched.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+from ascend_patches.carrying.inventory import FunctionNode
+
+_BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One statement, or the head of one that holds others. ``code`` leaves layout out; ``depth`` counts the blocks around."""
+
+    code: str
+    depth: int
+    lines: tuple[str, ...]
+    owner: str = ""
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return self.depth, self.code
+
+
+class Conflict(NamedTuple):
+    """A place that both sides changed, each side's lines as they are."""
+
+    base: str
+    theirs: str
+    release: str
+
+
+class Merged(NamedTuple):
+    """The merged units, and the places where there is none."""
+
+    units: tuple[Unit, ...]
+    conflicts: tuple[Conflict, ...]
+
+    @property
+    def text(self) -> str:
+        return text_of(self.units)
+
+
+def text_of(units: Sequence[Unit]) -> str:
+    """The units' own lines."""
+    return "\n".join(line for unit in units for line in unit.lines)
+
+
+def units(node: ast.stmt, lines: Sequence[str]) -> tuple[Unit, ...]:
+    """The units of a definition; ``lines`` are those of the whole text."""
+    marks = list(_marks([node], 0, ""))
+    starts = [mark.line for mark in marks]
+    last = node.end_lineno or node.lineno
+    if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+        # Two statements on one line have no lines of their own.
+        whole = tuple(lines[starts[0] - 1 : last])
+        return (Unit(ast.unparse(node), 0, whole),)
+    begins = [starts[0]]
+    for previous, mark in zip(marks, marks[1:], strict=False):
+        begins.append(_with_comments(lines, mark.line, max(previous.line, previous.end)))
+    ends = [*(begin - 1 for begin in begins[1:]), last]
+    return tuple(
+        Unit(mark.code, mark.depth, tuple(lines[begin - 1 : end]), mark.owner)
+        for mark, begin, end in zip(marks, begins, ends, strict=True)
+    )
+
+
+def merge(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit]) -> Merged:
+    """The release's units with the change from base to theirs; where both changed the same place, a conflict."""
+    merged: list[Unit] = []
+    conflicts: list[Conflict] = []
+    for chunk in _chunks(base, theirs, release):
+        if chunk.stable:
+            merged += chunk.release
+        elif _keys(chunk.theirs) == _keys(chunk.base) or _keys(chunk.theirs) == _keys(chunk.release):
+            merged += chunk.release
+        elif _keys(chunk.release) == _keys(chunk.base):
+            merged += chunk.theirs
+        else:
+            conflicts.append(Conflict(*(text_of(side) for side in (chunk.base, chunk.theirs, chunk.release))))
+            merged += chunk.release
+    return Merged(tuple(merged), tuple(conflicts))
+
+
+def difference(before: Sequence[Unit], after: Sequence[Unit]) -> tuple[Counter[str], Counter[str]]:
+    """What was taken out and what was put in, wherever it stood: code that only moved counts on neither side."""
+    old, new = Counter(unit.code for unit in before), Counter(unit.code for unit in after)
+    return old - new, new - old
+
+
+def same_difference(first: tuple[Counter[str], Counter[str]], second: tuple[Counter[str], Counter[str]]) -> bool:
+    """Whether two differences take out and put in the same code."""
+    return first[0] == second[0] and first[1] == second[1]
+
+
+def changed_places(before: Sequence[Unit], after: Sequence[Unit]) -> list[tuple[tuple[Unit, ...], tuple[Unit, ...]]]:
+    """The stretches of two rows that differ, old beside new."""
+    matcher = SequenceMatcher(None, _keys(before), _keys(after), autojunk=False)
+    return [
+        (tuple(before[i1:i2]), tuple(after[j1:j2]))
+        for tag, i1, i2, j1, j2 in matcher.get_opcodes()
+        if tag != "equal"
+    ]
+
+
+class _Chunk(NamedTuple):
+    stable: bool
+    base: Sequence[Unit]
+    theirs: Sequence[Unit]
+    release: Sequence[Unit]
+
+
+class _Mark(NamedTuple):
+    code: str
+    depth: int
+    line: int
+    end: int
+    owner: str
+
+
+def _keys(row: Sequence[Unit]) -> list[tuple[int, str]]:
+    return [unit.key for unit in row]
+
+
+def _chunks(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit]) -> Iterator[_Chunk]:
+    """Stretches that are the same on all three sides, and what lies between them."""
+    in_theirs = _matches(base, theirs)
+    in_release = _matches(base, release)
+    at_base = at_theirs = at_release = 0
+    while True:
+        length = 0
+        while (
+            at_base + length < len(base)
+            and in_theirs.get(at_base + length) == at_theirs + length
+            and in_release.get(at_base + length) == at_release + length
+        ):
+            length += 1
+        if length:
+            yield _Chunk(
+                True,
+                base[at_base : at_base + length],
+                theirs[at_theirs : at_theirs + length],
+                release[at_release : at_release + length],
+            )
+            at_base, at_theirs, at_release = at_base + length, at_theirs + length, at_release + length
+            continue
+        following = next(
+            (index for index in range(at_base, len(base)) if index in in_theirs and index in in_release), None
+        )
+        if following is None:
+            if at_base < len(base) or at_theirs < len(theirs) or at_release < len(release):
+                yield _Chunk(False, base[at_base:], theirs[at_theirs:], release[at_release:])
+            return
+        to_theirs, to_release = in_theirs[following], in_release[following]
+        yield _Chunk(False, base[at_base:following], theirs[at_theirs:to_theirs], release[at_release:to_release])
+        at_base, at_theirs, at_release = following, to_theirs, to_release
+
+
+def _matches(base: Sequence[Unit], other: Sequence[Unit]) -> dict[int, int]:
+    """Which unit of the other row is which of the base, in order."""
+    found: dict[int, int] = {}
+    for i, j, size in SequenceMatcher(None, _keys(base), _keys(other), autojunk=False).get_matching_blocks():
+        found.update((i + step, j + step) for step in range(size))
+    return found
+
+
+def _marks(body: Sequence[ast.stmt], depth: int, owner: str) -> Iterator[_Mark]:
+    """Where each unit starts, in the order of the text."""
+    for index, node in enumerate(body):
+        if index == 0 and owner.startswith(("def ", "async def ", "class ")) and _is_text(node):
+            # A docstring is a unit that is always the same code.
+            yield _Mark("(docstring)", depth, node.lineno, node.end_lineno or node.lineno, owner)
+            continue
+        for decorator in getattr(node, "decorator_list", []):
+            yield _Mark(f"@{ast.unparse(decorator)}", depth, decorator.lineno, decorator.end_lineno or 0, owner)
+        head = _head(node)
+        yield _Mark(head, depth, node.lineno, _end_of_head(node), owner)
+        for name in _BLOCKS:
+            yield from _block(node, name, depth, head)
+
+
+def _block(node: ast.stmt, name: str, depth: int, head: str) -> Iterator[_Mark]:
+    inner: list[ast.AST] = getattr(node, name, None) or []
+    if not inner or not isinstance(inner, list):
+        return
+    if name == "handlers" or name == "cases":
+        for each in inner:
+            line, end = _place(each)
+            text = _handler(each)
+            yield _Mark(text, depth, line, end, head)
+            yield from _marks(each.body, depth + 1, f"{head} {text}")  # type: ignore[attr-defined]
+        return
+    statements = [each for each in inner if isinstance(each, ast.stmt)]
+    if name == "orelse" and isinstance(node, ast.If) and len(statements) == 1 and _is_elif(node, statements[0]):
+        nested = statements[0]
+        assert isinstance(nested, ast.If)
+        text = f"elif {ast.unparse(nested.test)}:"
+        yield _Mark(text, depth, nested.lineno, nested.test.end_lineno or nested.lineno, head)
+        yield from _marks(nested.body, depth + 1, text)
+        yield from _block(nested, "orelse", depth, text)
+        return
+    # ``else:`` and ``finally:`` have no place of their own in the tree; they go with the first statement after them.
+    first, *rest = list(_marks(statements, depth + 1, f"{head} {name}" if name != "body" else head))
+    if name != "body":
+        word = "else:" if name == "orelse" else "finally:"
+        first = first._replace(code=f"{word} {first.code}", line=first.line, end=first.end)
+    yield first
+    yield from rest
+
+
+def _head(node: ast.stmt) -> str:
+    """A statement without the blocks in it."""
+    blocks = [name for name in _BLOCKS if isinstance(getattr(node, name, None), list)]
+    if not blocks:
+        return ast.unparse(node)
+    bare = type(node)(**{name: value for name, value in ast.iter_fields(node)})
+    ast.copy_location(bare, node)
+    for name in blocks:
+        setattr(bare, name, [])
+    if hasattr(bare, "decorator_list"):
+        bare.decorator_list = []
+    if "body" in blocks:
+        bare.body = [ast.Pass()]  # type: ignore[attr-defined]
+    if isinstance(bare, ast.Try) or type(bare).__name__ == "TryStar":
+        return "try:"
+    if isinstance(bare, (ast.Match,)):
+        return f"match {ast.unparse(bare.subject)}:"
+    return ast.unparse(bare).removesuffix("pass").rstrip()
+
+
+def _end_of_head(node: ast.stmt) -> int:
+    body = getattr(node, "body", None) or getattr(node, "cases", None)
+    if not isinstance(body, list) or not body:
+        return node.end_lineno or node.lineno
+    heads = [value for name, value in ast.iter_fields(node) if name not in (*_BLOCKS, "decorator_list")]
+    nodes = [each for value in heads for each in (value if isinstance(value, list) else [value])]
+    ends = [each.end_lineno for each in nodes if isinstance(each, ast.AST) and getattr(each, "end_lineno", None)]
+    inner = [each.end_lineno for value in nodes if isinstance(value, ast.arguments) for each in ast.walk(value) if getattr(each, "end_lineno", None)]  # type: ignore[attr-defined]
+    return max([node.lineno, *ends, *inner])
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
+    if isinstance(node, ast.ExceptHandler):
+        return node.lineno, (node.type.end_lineno if node.type is not None else None) or node.lineno
+    assert isinstance(node, ast.match_case)
+    return node.pattern.lineno, (node.guard or node.pattern).end_lineno or node.pattern.lineno
+
+
+def _handler(node: ast.AST) -> str:
+    if isinstance(node, ast.ExceptHandler):
+        kind = f" {ast.unparse(node.type)}" if node.type is not None else ""
+        return f"except{kind}{f' as {node.name}' if node.name else ''}:"
+    assert isinstance(node, ast.match_case)
+    guard = f" if {ast.unparse(node.guard)}" if node.guard is not None else ""
+    return f"case {ast.unparse(node.pattern)}{guard}:"
+
+
+def _is_elif(node: ast.If, nested: ast.stmt) -> bool:
+    """Whether an ``if`` in an ``else`` is written as one: it starts where the outer one does."""
+    return isinstance(nested, ast.If) and nested.col_offset == node.col_offset
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _with_comments(lines: Sequence[str], line: int, previous_end: int) -> int:
+    """The first line of what belongs to a statement: blank lines, comments and bare keywords above it."""
+    return previous_end + 1 if previous_end < line else line
+
+
+def without_docstring(row: Sequence[Unit]) -> tuple[Unit, ...]:
+    """A row without the docstrings, for comparisons."""
+    return tuple(replace(unit) for unit in row if unit.code != "(docstring)")
+
+
+def is_definition(node: ast.stmt) -> bool:
+    return isinstance(node, FunctionNode)
