@@ -30,7 +30,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("catalogue",),
     ("starting",),
     ("api",),
-    ("carrying", "commands"),
+    ("carrying",),
+    ("commands",),
 )
 """The rooms from the ground up. A room is imported by those above it; rooms on one floor do not know each other."""
 

@@ -59,7 +59,9 @@ class Clone:
     def __enter__(self) -> Clone:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -101,7 +103,9 @@ class Clone:
 
     def log(self, *arguments: str) -> list[Commit]:
         """Commits, oldest first."""
-        written = self._run("log", "--reverse", "--date=iso-strict", "--no-show-signature", f"--format={_FORMAT}", *arguments)
+        written = self._run(
+            "log", "--reverse", "--date=iso-strict", "--no-show-signature", f"--format={_FORMAT}", *arguments
+        )
         found = []
         for record in written.split("\x01"):
             fields = record.strip("\n").split("\x00")
@@ -111,14 +115,26 @@ class Clone:
 
     def paths(self, commit: str, folder: str) -> list[str]:
         """The files below a folder of a commit's tree."""
-        return [path for path in self._run("ls-tree", "-r", "-z", "--name-only", commit, f"{folder}/").split("\0") if path]
+        return [
+            path for path in self._run("ls-tree", "-r", "-z", "--name-only", commit, f"{folder}/").split("\0") if path
+        ]
 
     def text(self, commit: str, path: str) -> str | None:
         """A file of a commit's tree as text, or None where there is none."""
         return self._object(f"{commit}:{path}")
 
     def _files(self, first: str, last: str) -> Iterable[FileChange]:
-        diff = ["diff-tree", "-r", "-M50%", "-z", "--raw", "--no-commit-id", "--full-index", "--no-ext-diff", "--no-textconv"]
+        diff = [
+            "diff-tree",
+            "-r",
+            "-M50%",
+            "-z",
+            "--raw",
+            "--no-commit-id",
+            "--full-index",
+            "--no-ext-diff",
+            "--no-textconv",
+        ]
         raw = self._run(*diff, first, last) if first else self._run(*diff, "--root", last)
         fields = iter(raw.split("\0"))
         for header in fields:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ascend_patches.carrying import merging, signatures
+from ascend_patches.carrying import call_fit, merging
 from ascend_patches.carrying.inventory import FunctionNode
-from ascend_patches.carrying.merging import Unit
+from ascend_patches.carrying.merging import Merged, Unit
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
-from ascend_patches.carrying.usage import Called, dotted, local_names, usage
+from ascend_patches.carrying.usage import Called, dotted, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 _TRIVIAL = ("pass", "return", "continue", "break", "else:", "try:", "(docstring)")
 
 
-def merge_doubts(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]) -> list[str]:
+def merge_doubts(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Merged) -> list[str]:
     """Doubts about one merged definition, from its statements alone."""
     doubts = []
-    upstream, here = merging.difference(base, theirs), merging.difference(ours, merged)
-    if not merging.same_difference(upstream, here):
+    upstream, here = merging.difference(base, theirs), merging.difference(ours, merged.units)
+    # What was merged line by line has been compared line by line.
+    if not merged.by_lines and not merging.same_difference(upstream, here):
         doubts += _other_difference(upstream, here)
     doubts += _there_already(base, theirs, ours)
     doubts += _other_values(base, theirs, ours)
@@ -45,8 +46,6 @@ def doubt(result: Result, sides: dict[int, Any], release: Code, carried: Code) -
                 _hides(definition, pair, release)
         if definition.verdict == "added" and definition.kind in ("function", "class"):
             _unused(definition, carried)
-        if definition.reason.startswith("moved"):
-            continue
     _pointless(result)
 
 
@@ -100,28 +99,30 @@ def _changed_signature(definition: Definition, pair: Any, carried: Code, touched
         return
     before, after = pair.release.node, ast.parse(_flush(definition.text)).body[0]
     if isinstance(after, ast.If):
-        after = after.body[0]  # type: ignore[assignment]
+        after = after.body[0]
     if not isinstance(before, FunctionNode) or not isinstance(after, FunctionNode):
         return
-    other_parameters = signatures.parameters(before) != signatures.parameters(after)
-    other_results = signatures.returned(before) != signatures.returned(after)
+    other_parameters = call_fit.parameters(before) != call_fit.parameters(after)
+    other_results = call_fit.returned(before) != call_fit.returned(after)
     if not other_parameters and not other_results:
         return
     name = definition.path.rpartition(".")[2]
-    bound = bool(definition.scope) and not signatures.is_static(after)
+    bound = bool(definition.scope) and not call_fit.is_static(after)
     for path, owner, call in calls_of(carried, name):
         if not _may_mean(carried, path, call, definition):
             continue
         target = f"{path.removesuffix('.py').replace('/', '.').removesuffix('.__init__')}:{owner}"
         if other_parameters:
-            why = signatures.refusal(after, call, bound and not call.callee.startswith("super"))
-            if why and not signatures.refusal(before, call, bound):
+            why = call_fit.refusal(after, call, bound and not call.callee.startswith("super"))
+            if why and not call_fit.refusal(before, call, bound):
                 definition.doubts.append(f"{target} calls it, and it now {why}")
             elif target not in touched:
                 result.callers.append(f"{target} calls {definition.target}, whose parameters change")
-        given = signatures.returned(after)
+        given = call_fit.returned(after)
         if other_results and call.unpacked is not None and 1 not in given and call.unpacked not in given:
-            definition.doubts.append(f"{target} takes {call.unpacked} values from it, and it now returns {sorted(given)}")
+            definition.doubts.append(
+                f"{target} takes {call.unpacked} values from it, and it now returns {sorted(given)}"
+            )
     if other_parameters and definition.scope:
         place = carried.class_at(definition.module, definition.scope)
         for each in carried.subclasses(place) if place is not None else ():
@@ -181,8 +182,10 @@ def _hides(definition: Definition, pair: Any, release: Code) -> None:
     node = pair.new.node
     for owner in release.lineage(place)[0][1:]:
         for member in release.members(owner).get(name, []):
-            if isinstance(member, FunctionNode) and signatures.parameters(member) != signatures.parameters(node):
-                definition.doubts.append(f"it overrides {owner.target}.{name}, which has other parameters on the release")
+            if isinstance(member, FunctionNode) and call_fit.parameters(member) != call_fit.parameters(node):
+                definition.doubts.append(
+                    f"it overrides {owner.target}.{name}, which has other parameters on the release"
+                )
     for each in release.subclasses(place):
         if name in release.members(each):
             definition.doubts.append(f"{each.target} has a {name} of its own already")
@@ -196,7 +199,9 @@ def _unused(definition: Definition, carried: Code) -> None:
         if module is None:
             continue
         for node in ast.walk(module.inventory.tree):
-            if (isinstance(node, ast.Name) and node.id == name) or (isinstance(node, ast.Attribute) and node.attr == name):
+            if (isinstance(node, ast.Name) and node.id == name) or (
+                isinstance(node, ast.Attribute) and node.attr == name
+            ):
                 return
             if isinstance(node, ast.Constant) and node.value == name:
                 return
@@ -250,7 +255,3 @@ def _statement(code: str) -> ast.AST | None:
         except SyntaxError:
             continue
     return None
-
-
-def names_bound(node: ast.stmt) -> set[str]:
-    return local_names(node)

@@ -62,9 +62,9 @@ def class_of_local(
             if not all(isinstance(target, ast.Name) for target in inner.targets):
                 return None
             values.append(inner.value)
-        elif isinstance(inner, (ast.For, ast.comprehension)) and _binds(inner.target, name):
-            return None
-        elif isinstance(inner, ast.withitem) and inner.optional_vars is not None and _binds(inner.optional_vars, name):
+        elif (isinstance(inner, (ast.For, ast.comprehension)) and _binds(inner.target, name)) or (
+            isinstance(inner, ast.withitem) and inner.optional_vars is not None and _binds(inner.optional_vars, name)
+        ):
             return None
     found = {
         each.target: each
@@ -154,9 +154,7 @@ def _class_of_store(code: Code, owner: ClassPlace, node: ast.Attribute, depth: i
     return None
 
 
-def _class_of_call(
-    code: Code, module: str, place: ClassPlace | None, call: ast.Call, depth: int
-) -> ClassPlace | None:
+def _class_of_call(code: Code, module: str, place: ClassPlace | None, call: ast.Call, depth: int) -> ClassPlace | None:
     if isinstance(call.func, ast.Name):
         made = code.class_at(module, call.func.id)
         if made is not None:

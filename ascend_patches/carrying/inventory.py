@@ -48,7 +48,7 @@ class Item:
     @property
     def first_line(self) -> int:
         decorators = getattr(self.node, "decorator_list", [])
-        return min([self.node.lineno, *(decorator.lineno for decorator in decorators)])
+        return int(min([self.node.lineno, *(decorator.lineno for decorator in decorators)]))
 
     @property
     def last_line(self) -> int:
@@ -98,11 +98,8 @@ def inventory(text: str) -> Inventory:
 
 def header(node: ast.ClassDef) -> ast.ClassDef:
     """A class without what is in it."""
-    bare = ast.ClassDef(name=node.name, bases=node.bases, keywords=node.keywords, body=[ast.Pass()], decorator_list=node.decorator_list)
-    bare.lineno, bare.col_offset = node.lineno, node.col_offset
-    if hasattr(node, "type_params"):
-        bare.type_params = node.type_params
-    return bare
+    bare = ast.ClassDef(**{**dict(ast.iter_fields(node)), "body": [ast.Pass()]})
+    return ast.copy_location(bare, node)
 
 
 def _items(body: list[ast.stmt], scope: str, conditions: tuple[str, ...]) -> Iterator[Item]:
@@ -115,9 +112,15 @@ def _items(body: list[ast.stmt], scope: str, conditions: tuple[str, ...]) -> Ite
             yield from _items(node.body, f"{prefix}{node.name}", conditions)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
-                bound = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0])
+                bound = alias.asname or (
+                    alias.name if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0]
+                )
                 # Two dotted imports bind one name and bring different modules.
-                path = f"import {prefix}{bound}" if alias.asname or "." not in alias.name else f"import {prefix}{alias.name}"
+                path = (
+                    f"import {prefix}{bound}"
+                    if alias.asname or "." not in alias.name
+                    else f"import {prefix}{alias.name}"
+                )
                 if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                     path = f"from __future__ import {alias.name}"
                 yield Item(path, "import", node, scope, conditions, alias)

@@ -1,8 +1,8 @@
 """A three-way merge of one definition, statement by statement.
 
-A definition is a row of units: the head of each compound statement, and each simple statement, with the lines that it is
-written on and the comments above it. Units are compared as code, so that layout and comments neither hide a change nor
-make one. The merged text is made of the units' own lines, untouched.
+A definition is a row of units: the head of each compound statement, and each simple statement, with the lines that it
+is written on and the comments above it. Units are compared as code, so that layout and comments neither hide a change
+nor make one. The merged text is made of the units' own lines, untouched.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import NamedTuple
 
-from ascend_patches.carrying.inventory import FunctionNode
-
+BY_LINES = "(merged by lines)"
 _BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One statement, or the head of one that holds others. ``code`` leaves layout out; ``depth`` counts the blocks around."""
+    """One statement, or the head of one that holds others, at some depth of blocks."""
 
     code: str
     depth: int
@@ -51,6 +51,11 @@ class Merged(NamedTuple):
     def text(self) -> str:
         return text_of(self.units)
 
+    @property
+    def by_lines(self) -> bool:
+        """Whether a part was merged line by line, inside a statement that both sides changed."""
+        return any(unit.code == BY_LINES for unit in self.units)
+
 
 def text_of(units: Sequence[Unit]) -> str:
     """The units' own lines."""
@@ -59,15 +64,15 @@ def text_of(units: Sequence[Unit]) -> str:
 
 def units(node: ast.stmt, lines: Sequence[str]) -> tuple[Unit, ...]:
     """The units of a definition; ``lines`` are those of the whole text."""
-    marks = list(_marks([node], 0, ""))
+    marks = [_whole_head(mark, lines) for mark in _marks([node], 0, "")]
     starts = [mark.line for mark in marks]
     last = node.end_lineno or node.lineno
-    if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(starts)):
         # Two statements on one line have no lines of their own.
         whole = tuple(lines[starts[0] - 1 : last])
         return (Unit(ast.unparse(node), 0, whole),)
     begins = [starts[0]]
-    for previous, mark in zip(marks, marks[1:], strict=False):
+    for previous, mark in pairwise(marks):
         begins.append(_with_comments(lines, mark.line, max(previous.line, previous.end)))
     ends = [*(begin - 1 for begin in begins[1:]), last]
     return tuple(
@@ -81,12 +86,12 @@ def merge(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit])
     merged: list[Unit] = []
     conflicts: list[Conflict] = []
     for chunk in _chunks(base, theirs, release):
-        if chunk.stable:
-            merged += chunk.release
-        elif _keys(chunk.theirs) == _keys(chunk.base) or _keys(chunk.theirs) == _keys(chunk.release):
+        if chunk.stable or _keys(chunk.theirs) == _keys(chunk.base) or _keys(chunk.theirs) == _keys(chunk.release):
             merged += chunk.release
         elif _keys(chunk.release) == _keys(chunk.base):
             merged += chunk.theirs
+        elif (lines := _merged_lines(chunk)) is not None:
+            merged.append(lines)
         else:
             conflicts.append(Conflict(*(text_of(side) for side in (chunk.base, chunk.theirs, chunk.release))))
             merged += chunk.release
@@ -108,9 +113,7 @@ def changed_places(before: Sequence[Unit], after: Sequence[Unit]) -> list[tuple[
     """The stretches of two rows that differ, old beside new."""
     matcher = SequenceMatcher(None, _keys(before), _keys(after), autojunk=False)
     return [
-        (tuple(before[i1:i2]), tuple(after[j1:j2]))
-        for tag, i1, i2, j1, j2 in matcher.get_opcodes()
-        if tag != "equal"
+        (tuple(before[i1:i2]), tuple(after[j1:j2])) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal"
     ]
 
 
@@ -127,6 +130,16 @@ class _Mark(NamedTuple):
     line: int
     end: int
     owner: str
+
+
+def _whole_head(mark: _Mark, lines: Sequence[str]) -> _Mark:
+    """A mark whose end is the line of the colon, where a head closes its brackets on lines of their own."""
+    if not mark.code.endswith(":") or mark.code.startswith("@"):
+        return mark
+    for number in range(max(mark.line, mark.end), min(len(lines), mark.end + 8) + 1):
+        if lines[number - 1].partition("  #")[0].rstrip().endswith(":"):
+            return mark._replace(end=number)
+    return mark
 
 
 def _keys(row: Sequence[Unit]) -> list[tuple[int, str]]:
@@ -165,6 +178,28 @@ def _chunks(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit
         to_theirs, to_release = in_theirs[following], in_release[following]
         yield _Chunk(False, base[at_base:following], theirs[at_theirs:to_theirs], release[at_release:to_release])
         at_base, at_theirs, at_release = following, to_theirs, to_release
+
+
+def _merged_lines(chunk: _Chunk) -> Unit | None:
+    """A chunk that both sides changed, merged line by line, where what they changed lies apart."""
+    sides = [[line for unit in side for line in unit.lines] for side in (chunk.base, chunk.theirs, chunk.release)]
+    base, theirs, release = ([Unit(line.strip(), _indent(line), (line,)) for line in side] for side in sides)
+    merged: list[Unit] = []
+    for piece in _chunks(base, theirs, release):
+        if piece.stable or _keys(piece.theirs) in (_keys(piece.base), _keys(piece.release)):
+            merged += piece.release
+        elif _keys(piece.release) == _keys(piece.base):
+            merged += piece.theirs
+        else:
+            return None
+    if not same_difference(difference(base, theirs), difference(release, merged)):
+        return None
+    lines = tuple(line for unit in merged for line in unit.lines)
+    return Unit(BY_LINES, 0, lines)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _matches(base: Sequence[Unit], other: Sequence[Unit]) -> dict[int, int]:
@@ -224,7 +259,7 @@ def _head(node: ast.stmt) -> str:
     blocks = [name for name in _BLOCKS if isinstance(getattr(node, name, None), list)]
     if not blocks:
         return ast.unparse(node)
-    bare = type(node)(**{name: value for name, value in ast.iter_fields(node)})
+    bare = type(node)(**dict(ast.iter_fields(node)))
     ast.copy_location(bare, node)
     for name in blocks:
         setattr(bare, name, [])
@@ -240,14 +275,15 @@ def _head(node: ast.stmt) -> str:
 
 
 def _end_of_head(node: ast.stmt) -> int:
+    """The last line of a statement without the blocks in it."""
     body = getattr(node, "body", None) or getattr(node, "cases", None)
     if not isinstance(body, list) or not body:
         return node.end_lineno or node.lineno
     heads = [value for name, value in ast.iter_fields(node) if name not in (*_BLOCKS, "decorator_list")]
     nodes = [each for value in heads for each in (value if isinstance(value, list) else [value])]
-    ends = [each.end_lineno for each in nodes if isinstance(each, ast.AST) and getattr(each, "end_lineno", None)]
-    inner = [each.end_lineno for value in nodes if isinstance(value, ast.arguments) for each in ast.walk(value) if getattr(each, "end_lineno", None)]  # type: ignore[attr-defined]
-    return max([node.lineno, *ends, *inner])
+    inner = [part for each in nodes if isinstance(each, ast.AST) for part in ast.walk(each)]
+    ends: list[int] = [getattr(part, "end_lineno", None) or 0 for part in inner]
+    return max([node.lineno, *ends])
 
 
 def _place(node: ast.AST) -> tuple[int, int]:
@@ -278,12 +314,3 @@ def _is_text(node: ast.stmt) -> bool:
 def _with_comments(lines: Sequence[str], line: int, previous_end: int) -> int:
     """The first line of what belongs to a statement: blank lines, comments and bare keywords above it."""
     return previous_end + 1 if previous_end < line else line
-
-
-def without_docstring(row: Sequence[Unit]) -> tuple[Unit, ...]:
-    """A row without the docstrings, for comparisons."""
-    return tuple(replace(unit) for unit in row if unit.code != "(docstring)")
-
-
-def is_definition(node: ast.stmt) -> bool:
-    return isinstance(node, FunctionNode)

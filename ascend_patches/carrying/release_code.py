@@ -104,31 +104,12 @@ class Code:
         self._members: dict[str, dict[str, list[ast.AST]]] = {}
         self._texts: dict[str, str | None] = {}
 
-    @classmethod
-    def of_roots(cls, roots: Iterable[str], versions: dict[str, str | None], packages: tuple[str, ...]) -> Code:
-        """The code in folders and wheels; the first that has a file counts."""
-        places = [_Place(root) for root in roots]
-        known: dict[str, _Place] = {}
-        for place in places:
-            for path in place.paths(packages):
-                known.setdefault(path, place)
-        if not known:
-            raise CarryError(f"{', '.join(place.root for place in places)}: there is no Python file of {' or '.join(packages)}")
-
-        def read(path: str) -> str | None:
-            place = known.get(path)
-            return place.text(path) if place is not None else None
-
-        return cls(read, lambda: known, packages, versions)
-
     def over(self, files: dict[str, str | None]) -> Code:
         """The same tree with some files replaced, added or taken away."""
         layered = Code(self.text, self.paths, self.packages, self.versions)
         layered._overlay = dict(files)
         layered._modules = {
-            name: module
-            for name, module in self._modules.items()
-            if module is not None and module.path not in files
+            name: module for name, module in self._modules.items() if module is not None and module.path not in files
         }
         return layered
 
@@ -157,7 +138,7 @@ class Code:
     def module(self, name: str) -> Module | None:
         """A module by name; None where there is none, or where its text is no Python."""
         if name not in self._modules:
-            self._modules[name] = self._make(name)
+            self._modules[name] = read_module(self, name)
         return self._modules[name]
 
     def module_at(self, path: str) -> Module | None:
@@ -201,7 +182,7 @@ class Code:
             through = self.lookup(star, name, hops - 1)
             if through is not None:
                 return through
-        return [] if module.dynamic and not name.startswith("__") and self._dynamic_has(module, name) else None
+        return [] if module.dynamic and not name.startswith("__") and _names_as_text(module, name) else None
 
     def origin(self, module_name: str, name: str, hops: int = _HOPS) -> tuple[str, str] | None:
         """The module and the name under which a global is defined, with imports followed."""
@@ -352,41 +333,77 @@ class Code:
         found = self.lookup(source, item.alias.name, hops - 1)
         return found if found is not None else []
 
-    def _make(self, name: str) -> Module | None:
-        path = self.path_of(name) if self.is_ours(name) else None
-        text = self.text(path) if path is not None else None
-        if path is None or text is None:
-            return None
-        try:
-            listed = inventory(text)
-        except (SyntaxError, ValueError, RecursionError):
-            return None
-        module = Module(name, path, listed)
-        for items in listed.items.values():
-            for item in items:
-                if item.scope:
-                    continue
-                if item.kind == "import" and item.alias is not None:
-                    if item.alias.name == "*" and isinstance(item.node, ast.ImportFrom):
-                        module.stars.append(self.absolute(module, item.node))
-                        continue
-                    bound = item.alias.asname or (
-                        item.alias.name if isinstance(item.node, ast.ImportFrom) else item.alias.name.partition(".")[0]
-                    )
-                    module.bound.setdefault(bound, []).append(item)
-                elif item.kind == "statement":
-                    for bound in _bound_by(item.node):
-                        module.bound.setdefault(bound, []).append(item)
-                else:
-                    module.bound.setdefault(item.path, []).append(item)
-        module.dynamic = "__getattr__" in module.bound
-        return module
 
-    def _dynamic_has(self, module: Module, name: str) -> bool:
-        """Whether a module that makes up its attributes could make this one: it has to have the name as a text."""
-        return any(
-            isinstance(node, ast.Constant) and node.value == name for node in ast.walk(module.inventory.tree)
+def read_module(code: Code, name: str) -> Module | None:
+    """A module and what it binds; None where there is none, or where its text is no Python."""
+    path = code.path_of(name) if code.is_ours(name) else None
+    text = code.text(path) if path is not None else None
+    if path is None or text is None:
+        return None
+    try:
+        listed = inventory(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    module = Module(name, path, listed)
+    for items in listed.items.values():
+        for item in items:
+            if item.scope:
+                continue
+            if item.kind == "import" and item.alias is not None:
+                if item.alias.name == "*" and isinstance(item.node, ast.ImportFrom):
+                    module.stars.append(code.absolute(module, item.node))
+                    continue
+                bound = item.alias.asname or (
+                    item.alias.name if isinstance(item.node, ast.ImportFrom) else item.alias.name.partition(".")[0]
+                )
+                module.bound.setdefault(bound, []).append(item)
+            elif item.kind == "statement":
+                for bound in _bound_by(item.node):
+                    module.bound.setdefault(bound, []).append(item)
+            else:
+                module.bound.setdefault(item.path, []).append(item)
+    module.dynamic = "__getattr__" in module.bound
+    return module
+
+
+def _names_as_text(module: Module, name: str) -> bool:
+    """Whether a module that makes up its attributes could make this one: it has to have the name as a text."""
+    return any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(module.inventory.tree))
+
+
+def code_of(roots: Iterable[str], versions: dict[str, str | None], packages: tuple[str, ...]) -> Code:
+    """The code in folders and wheels; the first that has a file counts."""
+    places = [_Place(root) for root in roots]
+    known: dict[str, _Place] = {}
+    for place in places:
+        for path in place.paths(packages):
+            known.setdefault(path, place)
+    if not known:
+        raise CarryError(
+            f"{', '.join(place.root for place in places)}: there is no Python file of {' or '.join(packages)}"
         )
+
+    def read(path: str) -> str | None:
+        place = known.get(path)
+        return place.text(path) if place is not None else None
+
+    return Code(read, lambda: known, packages, versions)
+
+
+def top_level(root: str) -> list[str]:
+    """The packages that a folder or a wheel holds."""
+    if os.path.isdir(root):
+        entries = sorted(os.listdir(root))
+        return [
+            name for name in entries if name.isidentifier() and os.path.isfile(os.path.join(root, name, "__init__.py"))
+        ]
+    with zipfile.ZipFile(root) as archive:
+        names = archive.namelist()
+    return list(
+        dict.fromkeys(
+            name.partition("/")[0] for name in names if name.count("/") == 1 and name.endswith("/__init__.py")
+        )
+    )
 
 
 class _Place:

@@ -37,6 +37,8 @@ def _spliced(text: str, definitions: list[Definition]) -> str:
 
 def _edit(definition: Definition, there: Inventory) -> _Edit:
     items = there.items.get(definition.path, [])
+    if definition.kind == "statement":
+        return _Edit(len(there.lines) + 1, len(there.lines), definition.text)
     if items and definition.kind != "import":
         return _Edit(items[0].first_line, items[0].last_line, definition.text)
     if definition.kind == "import":

@@ -94,10 +94,10 @@ def local_names(node: ast.stmt) -> set[str]:
             names.add(inner.id)
         elif isinstance(inner, ast.arg):
             names.add(inner.arg)
-        elif isinstance(inner, ast.ExceptHandler) and inner.name:
-            names.add(inner.name)
         elif isinstance(inner, (*FunctionNode, ast.ClassDef)) and inner is not node:
             names.add(inner.name)
+        elif isinstance(inner, ast.ExceptHandler):
+            names |= {inner.name} if inner.name else set()
         elif isinstance(inner, (ast.Import, ast.ImportFrom)):
             names |= {alias.asname or alias.name.partition(".")[0] for alias in inner.names}
     return names
@@ -106,7 +106,10 @@ def local_names(node: ast.stmt) -> set[str]:
 def _globals(node: ast.stmt, in_class: bool) -> set[str]:
     body: list[ast.stmt] = [node]
     if in_class:
-        body = [ast.ClassDef(name="_C", bases=[], keywords=[], body=[node], decorator_list=[], type_params=[])]
+        shell = ast.parse("class _C:\n    pass").body[0]
+        assert isinstance(shell, ast.ClassDef)
+        shell.body = [node]
+        body = [shell]
     text = ast.unparse(ast.fix_missing_locations(ast.Module(body=body, type_ignores=[])))
     try:
         table = symtable.symtable(text, "definition", "exec")
@@ -126,9 +129,11 @@ def _collect(table: symtable.SymbolTable, found: set[str], top: bool) -> None:
     for symbol in table.get_symbols():
         if not symbol.is_referenced():
             continue
-        if symbol.is_global() or (top and not symbol.is_assigned()):
-            found.add(symbol.get_name())
-        elif table.get_type() == "class" and not symbol.is_assigned() and not symbol.is_free():
+        if (
+            symbol.is_global()
+            or (top and not symbol.is_assigned())
+            or (table.get_type() == "class" and not symbol.is_assigned() and not symbol.is_free())
+        ):
             found.add(symbol.get_name())
     for child in table.get_children():
         _collect(child, found, False)

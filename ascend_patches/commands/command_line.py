@@ -118,6 +118,11 @@ _EXAMPLES = {
         "ascend-patches check --wheels /mnt/wheels vllm-ascend==0.30.0rc2      without a network",
         "ascend-patches check /opt/new/lib/python3.11/site-packages",
     ),
+    "carry": (
+        "ascend-patches carry 10302.patch --onto vllm-ascend==0.18.0",
+        "ascend-patches carry --repo ~/vllm-ascend 0a1b2c3d --onto vllm-ascend==0.18.0 --json",
+        "ascend-patches carry --from vllm-ascend==0.19.1rc1 vllm_ascend.utils:enable_sp --onto vllm-ascend==0.18.0",
+    ),
     "compare": (
         "ascend-patches compare vllm-ascend==0.18.0 vllm-ascend==0.23.0",
         "ascend-patches compare here vllm-ascend==0.30.0rc2     from what is installed",
@@ -141,6 +146,14 @@ _EXAMPLES = {
 def _epilog(name: str) -> str:
     examples = "".join(f"  {example}\n" for example in _EXAMPLES.get(name, ()))
     return (f"examples:\n{examples}\n" if examples else "") + EXIT_CODES
+
+
+def _add_carry(carry: argparse.ArgumentParser) -> None:
+    carry.add_argument("change", nargs="+", metavar="CHANGE", help="a .patch or .diff file, or -; a commit with --repo")
+    carry.add_argument("--onto", nargs="+", metavar="RELEASE", help="as check takes them (default: what is installed)")
+    carry.add_argument("--repo", metavar="CLONE", help="a clone of upstream, bare or not; CHANGE is COMMIT or OLD..NEW")
+    carry.add_argument("--from", dest="later", metavar="RELEASE", help="a later release; each CHANGE is a target in it")
+    carry.add_argument("--wheels", metavar="DIR", help="take releases from this folder; no network is used")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -191,6 +204,8 @@ def parser() -> argparse.ArgumentParser:
     compare = with_wheels(command("compare", "upgrade:compare", "what changes from one release to another"))
     compare.add_argument("old", metavar="OLD", help="here, a release as check takes it, or several joined by commas")
     compare.add_argument("new", metavar="NEW", help="the same")
+
+    _add_carry(with_json(command("carry", "carry:carry", "an upstream change as a patch for the release you run")))
 
     verify = command("verify", "verify:verify", "results and costs of the patches that are on, beside upstream's")
     with_json(with_config(verify))

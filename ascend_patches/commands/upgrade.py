@@ -66,7 +66,7 @@ class _Outcome(NamedTuple):
 def check(arguments: argparse.Namespace) -> int:
     known, lock = catalogue.known(), Lock.read()
     chosen = reader.load(known.patches, arguments.config)
-    asked = named_releases.resolve(arguments.releases, _companions(lock), arguments.wheels)
+    asked = named_releases.resolve(arguments.releases, companions(lock), arguments.wheels)
     side = _look(asked.versions, asked.where, asked.code, known, chosen, lock)
     results: list[dict[str, Any]] = []
     for name, outcome in side.outcomes.items():
@@ -180,7 +180,7 @@ def _side(text: str, known: Registry, chosen: reader.Settings, lock: Lock, wheel
         versions: dict[str, str | None] = {name: str(this_environment.installed(name)) for name in releases}
         return _look(versions, this_environment, Installation(), known, chosen, lock)
     arguments = [text] if os.path.exists(text) else [part for part in text.split(",") if part]
-    asked = named_releases.resolve(arguments, _companions(lock), wheels)
+    asked = named_releases.resolve(arguments, companions(lock), wheels)
     return _look(asked.versions, asked.where, asked.code, known, chosen, lock)
 
 
@@ -203,7 +203,7 @@ def _look(
     return _Side(shown, versions, where, code, _verified(versions, lock), outcomes)
 
 
-def _companions(lock: Lock) -> dict[str, str]:
+def companions(lock: Lock) -> dict[str, str]:
     """The vLLM that each verified release of vllm-ascend goes with."""
     pairs = map(drift.named, lock.releases())
     return {pair["vllm-ascend"]: pair["vllm"] for pair in pairs if "vllm-ascend" in pair and "vllm" in pair}
@@ -217,7 +217,7 @@ def _verified(versions: dict[str, str | None], lock: Lock) -> str:
     verified = [drift.named(release) for release in lock.releases()]
     if asked in verified:
         return "verified: the tests run the patches on exactly this"
-    companion = _companions(lock).get(asked.get("vllm-ascend", ""))
+    companion = companions(lock).get(asked.get("vllm-ascend", ""))
     if companion is not None and "vllm" in asked:
         return f"never verified together: this vllm-ascend was verified with vllm {companion}"
     leading = next(iter(asked))

@@ -204,6 +204,8 @@ class Roots(Sources):
     def __init__(self, roots: Iterable[str | os.PathLike[str]]) -> None:
         super().__init__()
         self._roots = [_Root(os.fspath(root)) for root in roots]
+        self.paths = tuple(root.path for root in self._roots)
+        """The folders and wheels, in their order."""
 
     def read(self, module: str) -> str | None:
         found = self._file(module)

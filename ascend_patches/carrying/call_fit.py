@@ -44,7 +44,8 @@ def parameters(function: _Function) -> str:
     ]
     rest = [f"*{arguments.vararg.arg if arguments.vararg else ''}", *keyword]
     rest += [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
-    return f"{len(arguments.posonlyargs)}:{','.join(f'{n}={d}' for n, d in zip(names, padded, strict=True))};{','.join(rest)}"
+    shown = [f"{name}={default}" for name, default in zip(names, padded, strict=True)]
+    return f"{len(arguments.posonlyargs)}:{','.join(shown)};{','.join(rest)}"
 
 
 def returned(function: _Function) -> set[int]:

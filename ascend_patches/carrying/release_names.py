@@ -6,17 +6,16 @@ What is certainly absent is a need; what cannot be seen in the text is a doubt. 
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 import sys
-from functools import lru_cache
 from typing import NamedTuple
 
-from ascend_patches.carrying import signatures
 from ascend_patches.carrying.inferring import Inference
-from ascend_patches.carrying.inventory import FunctionNode, Item
-from ascend_patches.carrying.release_code import ClassPlace, Code, Module, unguarded
-from ascend_patches.carrying.usage import BUILTINS, Attribute, Called, Usage, dotted, local_names
+from ascend_patches.carrying.inventory import Item
+from ascend_patches.carrying.new_calls import Calls
+from ascend_patches.carrying.release_code import ClassPlace, Code, Module
+from ascend_patches.carrying.standard import layer_names, standard_module, standard_names
+from ascend_patches.carrying.usage import BUILTINS, Attribute, Usage, local_names
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _MANY = 12
@@ -32,12 +31,17 @@ class Judged(NamedTuple):
 class Surroundings:
     """A release as the place where new code has to run."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, release: Code) -> None:
         self.code = code
+        self.release = release
+        """The release without what is carried: that the new code uses a name proves nothing."""
+        self.calls = Calls(code, release)
         self._defined: dict[str, bool] = {}
         self._used: dict[str, bool] = {}
 
-    def judge(self, module_name: str, scope: str, node: ast.stmt, new: Usage, fresh: frozenset[str] = frozenset()) -> Judged:
+    def judge(
+        self, module_name: str, scope: str, node: ast.stmt, new: Usage, fresh: frozenset[str] = frozenset()
+    ) -> Judged:
         """Everything that a definition newly uses; ``fresh`` are attributes that the change itself sets somewhere."""
         needs: list[str] = []
         doubts: list[str] = []
@@ -54,7 +58,7 @@ class Surroundings:
             if attribute.name not in fresh or attribute.root in ("self", "cls"):
                 self._attribute(module, scope, attribute, inference, locals_here, fresh, needs, doubts)
         for call in sorted(new.calls, key=lambda each: (each.callee, each.keywords, str(each.count))):
-            self._call(module, scope, call, inference, locals_here, needs, doubts)
+            self.calls.judge(module, call, inference, locals_here, needs, doubts)
         return Judged(list(dict.fromkeys(needs)), list(dict.fromkeys(doubts)))
 
     def _global(self, module: Module, name: str, needs: list[str], doubts: list[str]) -> None:
@@ -73,18 +77,7 @@ class Surroundings:
             self._imported_name(module, live[0], needs)
 
     def _conditional(self, item: Item) -> bool:
-        return any(not self._always(condition) for condition in item.conditions)
-
-    def _always(self, condition: str) -> bool:
-        """Whether a condition holds on this release, as far as its versions say."""
-        vllm = (self.code.versions.get("vllm") or "").partition("+")[0]
-        for quote in "'\"":
-            if vllm and condition == f"vllm_version_is({quote}{vllm}{quote})":
-                return True
-            start = f"not (vllm_version_is({quote}"
-            if vllm and condition.startswith(start) and vllm not in condition:
-                return True
-        return False
+        return any(not _always(self.code, condition) for condition in item.conditions)
 
     def _imported_name(self, module: Module, item: Item, needs: list[str]) -> None:
         """An import that the release has, or that is carried, has to find what it names."""
@@ -104,17 +97,13 @@ class Surroundings:
                 needs.append(f"module {absolute}")
             return
         if self.code.path_of(absolute) is None:
-            if not any(path.startswith(absolute.replace(".", "/") + "/") for path in self.code.paths()):
-                if not self._native_module(absolute):
-                    needs.append(f"module {absolute}")
+            folder = absolute.replace(".", "/") + "/"
+            if not any(path.startswith(folder) for path in self.code.paths()) and not _native_module(absolute):
+                needs.append(f"module {absolute}")
             return
-        if name and name != "*" and self.code.lookup(absolute, name) is None:
-            if self.code.path_of(f"{absolute}.{name}") is None:
-                needs.append(f"{absolute}.{name}")
-
-    def _native_module(self, absolute: str) -> bool:
-        """A compiled module, of which a wheel's Python files show nothing but its uses."""
-        return absolute.rpartition(".")[2].endswith(("_C", "_version"))
+        found = not name or name == "*" or self.code.lookup(absolute, name) is not None
+        if not found and self.code.path_of(f"{absolute}.{name}") is None:
+            needs.append(f"{absolute}.{name}")
 
     def _attribute(
         self,
@@ -155,7 +144,7 @@ class Surroundings:
                 return
         if name in fresh:
             return
-        if name in _standard_names() or self.used(name) or self.defined(name):
+        if name in standard_names() or self.used(name) or self.defined(name):
             return
         doubts.append(f"nothing on the release defines or uses an attribute {name} ({shown})")
 
@@ -220,14 +209,14 @@ class Surroundings:
         if missing == "no":
             return
         _, outside = self.code.lineage(place)
-        if missing == "unknown" and (self.used(name) or name in _standard_names()) and not self.defined(name):
+        if missing == "unknown" and (self.used(name) or name in standard_names()) and not self.defined(name):
             return
         if any(name in self.code.members(each) for each in self.code.subclasses(place)):
             doubts.append(f"self.{name} is given by some subclasses of {place.target} only")
             return
         if self._set_from_outside(name):
             return
-        if missing == "unknown" and name in _module_names():
+        if missing == "unknown" and name in layer_names():
             return
         if missing == "unknown":
             what = f"self.{name}: neither {place.target} nor what it inherits from here has it"
@@ -241,7 +230,7 @@ class Surroundings:
     def _foreign_attribute(self, base: str, name: str) -> str | None:
         """An attribute of a module whose code is not here: what the release uses of it is there."""
         if base.partition(".")[0] in sys.stdlib_module_names:
-            found = _standard_module(base)
+            found = standard_module(base)
             if found is None or hasattr(found, name):
                 return "" if found is not None else None
             return f"{base}.{name}"
@@ -251,141 +240,10 @@ class Surroundings:
 
     def _used_as(self, shown: str) -> bool:
         """Whether the release itself reads ``a.b.c``, and not only where a version or a feature is asked for first."""
-        for path in self.code.with_word(shown):
-            module = self.code.module_at(path)
+        for path in self.release.with_word(shown):
+            module = self.release.module_at(path)
             if module is not None and shown in module.plainly_read:
                 return True
-        return False
-
-    def _call(
-        self,
-        module: Module,
-        scope: str,
-        call: Called,
-        inference: Inference,
-        locals_here: set[str],
-        needs: list[str],
-        doubts: list[str],
-    ) -> None:
-        if not call.callee:
-            return
-        root, _, name = call.callee.rpartition(".")
-        if not root:
-            if name not in locals_here:
-                self._global_call(module, name, call, needs, doubts)
-            return
-        if root == "self" and inference.place is not None:
-            found = self.code.method(inference.place, name)
-            if found is not None and isinstance(found[1], FunctionNode):
-                self._fits(found[1], call, f"{found[0].target}.{name}", True, needs, doubts)
-                for each in self.code.subclasses(inference.place):
-                    for member in self.code.members(each).get(name, []):
-                        if isinstance(member, FunctionNode) and self._refused(member, call, True):
-                            doubts.append(f"the override {each.target}.{name} {self._refused(member, call, True)}")
-            return
-        place = inference.class_of(root) if root != "?" else None
-        if place is not None:
-            found = self.code.method(place, name)
-            if found is not None and isinstance(found[1], FunctionNode):
-                self._fits(found[1], call, f"{found[0].target}.{name}", True, needs, doubts)
-                return
-        first = root.partition(".")[0]
-        if first not in locals_here and first != "?":
-            origin = self.code.origin(module.name, first)
-            if origin is not None and not origin[1] and self.code.is_ours(origin[0]):
-                rest = root.partition(".")[2]
-                target = f"{origin[0]}.{rest}" if rest else origin[0]
-                home = self.code.module(target)
-                if home is not None:
-                    self._global_call(home, name, call, needs, doubts)
-                    return
-            if origin is not None and not self.code.is_ours(origin[0]):
-                if origin[0].partition(".")[0] in ("torch_npu", "torchair"):
-                    self._foreign_call(call, doubts)
-                return
-        self._any_method(name, call, needs, doubts)
-
-    def _global_call(self, module: Module, name: str, call: Called, needs: list[str], doubts: list[str]) -> None:
-        origin = self.code.origin(module.name, name)
-        home = self.code.module(origin[0]) if origin is not None and origin[1] else None
-        if origin is None or home is None:
-            return
-        item = home.inventory.one(origin[1])
-        if item is None:
-            return
-        if isinstance(item.node, FunctionNode):
-            if not _wrapped(item.node):
-                self._fits(item.node, call, f"{home.name}:{origin[1]}", False, needs, doubts)
-        elif isinstance(item.node, ast.ClassDef):
-            place = ClassPlace(home.name, origin[1], item.node)
-            self._construct(place, call, needs, doubts)
-
-    def _construct(self, place: ClassPlace, call: Called, needs: list[str], doubts: list[str]) -> None:
-        found = self.code.method(place, "__init__")
-        lineage, outside = self.code.lineage(place)
-        made = any("dataclass" in ast.unparse(each) for owner in lineage for each in owner.node.decorator_list)
-        if made and (found is None or found[0].target != place.target):
-            fields = {name for owner in lineage for name, nodes in self.code.members(owner).items() if any(isinstance(n, ast.AnnAssign) for n in nodes)}
-            for keyword in call.keywords:
-                if keyword not in fields:
-                    needs.append(f"{place.target} has no field {keyword!r}")
-            return
-        if found is not None and isinstance(found[1], FunctionNode) and not outside:
-            self._fits(found[1], call, f"{place.target}.__init__", True, needs, doubts)
-
-    def _fits(self, function: _Function, call: Called, shown: str, method: bool, needs: list[str], doubts: list[str]) -> None:
-        if _wrapped(function):
-            return
-        refused = self._refused(function, call, method)
-        if refused:
-            needs.append(f"{shown} {refused}")
-        given = signatures.returned(function)
-        if call.unpacked is not None and given and 1 not in given and call.unpacked not in given:
-            counts = " or ".join(str(count) for count in sorted(given))
-            needs.append(f"{shown} returns {counts} values, and the carried code takes {call.unpacked}")
-
-    def _refused(self, function: _Function, call: Called, method: bool) -> str:
-        return signatures.refusal(function, call, method and not signatures.is_static(function))
-
-    def _foreign_call(self, call: Called, doubts: list[str]) -> None:
-        """A torch_npu op with parameters that the release's own calls of it do not use."""
-        name = call.callee.rpartition(".")[2]
-        known: set[str] = set()
-        for path in self.code.with_word(name):
-            module = self.code.module_at(path)
-            for node in unguarded(module.inventory.tree) if module is not None else ():
-                if isinstance(node, ast.Call) and dotted(node.func) == call.callee:
-                    known |= {keyword.arg for keyword in node.keywords if keyword.arg}
-        unknown = [keyword for keyword in call.keywords if keyword not in known]
-        if unknown:
-            doubts.append(f"no call on the release gives {call.callee} a parameter {unknown[0]!r}")
-
-    def _any_method(self, name: str, call: Called, needs: list[str], doubts: list[str]) -> None:
-        """A method of an object of an unknown class: some function of that name has to take the call."""
-        if not call.keywords and not call.count:
-            return
-        named = self.code.functions_named(name)
-        if not named or len(named) > _MANY or name in _standard_names():
-            return
-        refusals = []
-        for path, item in named:
-            assert isinstance(item.node, FunctionNode)
-            if _wrapped(item.node):
-                continue
-            why = self._refused(item.node, call, bool(item.scope))
-            if why:
-                refusals.append(f"{path}:{item.path} {why}")
-        if refusals and len(refusals) == len(named):
-            needs.append(f"no function {name} takes this call: {refusals[0]}")
-        elif refusals and call.keywords and not self._called_with(name, call.keywords):
-            doubts.append(f"{refusals[0]}, if that is what {call.callee.replace('?', '(...)')} leads to")
-
-    def _called_with(self, name: str, keywords: tuple[str, ...]) -> bool:
-        for path in self.code.with_word(f".{name}("):
-            module = self.code.module_at(path)
-            for _, call in module.calls.get(name, []) if module is not None else ():
-                if set(keywords) <= set(call.keywords):
-                    return True
         return False
 
     def defined(self, name: str) -> bool:
@@ -395,7 +253,14 @@ class Surroundings:
         return self._defined[name]
 
     def _defines(self, path: str, name: str) -> bool:
-        pattern = rf"\b(?:def|class)\s+{name}\b|\.{name}\s*(?::[^=\n]+)?=(?!=)|^\s*{name}\s*:(?!=)|^\s*{name}\s+=\s|setattr\([^,]+,\s*['\"]{name}['\"]"
+        ways = (
+            rf"\b(?:def|class)\s+{name}\b",
+            rf"\.{name}\s*(?::[^=\n]+)?=(?!=)",
+            rf"^\s*{name}\s*:(?!=)",
+            rf"^\s*{name}\s+=\s",
+            rf"setattr\([^,]+,\s*.{name}.\)?,",
+        )
+        pattern = "|".join(ways)
         return re.search(pattern, self.code.text(path) or "", re.MULTILINE) is not None
 
     def used(self, name: str) -> bool:
@@ -403,13 +268,32 @@ class Surroundings:
         if name not in self._used:
             self._used[name] = any(
                 name in module.plainly_read
-                for path in self.code.with_word(f".{name}")
-                if (module := self.code.module_at(path)) is not None
+                for path in self.release.with_word(f".{name}")
+                if (module := self.release.module_at(path)) is not None
             )
         return self._used[name]
 
 
-_PLAIN_BASES = frozenset({"object", "ABC", "Enum", "IntEnum", "Protocol", "Generic", "NamedTuple", "TypedDict", "Exception"})
+_PLAIN_BASES = frozenset(
+    {"object", "ABC", "Enum", "IntEnum", "Protocol", "Generic", "NamedTuple", "TypedDict", "Exception"}
+)
+
+
+def _native_module(absolute: str) -> bool:
+    """A compiled module, of which a wheel's Python files show nothing but its uses."""
+    return absolute.rpartition(".")[2].endswith(("_C", "_version"))
+
+
+def _always(code: Code, condition: str) -> bool:
+    """Whether a condition holds on this release, as far as its versions say."""
+    vllm = (code.versions.get("vllm") or "").partition("+")[0]
+    for quote in "'\"":
+        if vllm and condition == f"vllm_version_is({quote}{vllm}{quote})":
+            return True
+        start = f"not (vllm_version_is({quote}"
+        if vllm and condition.startswith(start) and vllm not in condition:
+            return True
+    return False
 
 
 def _on_both_branches(items: list[Item]) -> bool:
@@ -418,55 +302,6 @@ def _on_both_branches(items: list[Item]) -> bool:
     if "try" in conditions and any(each.startswith("except") for each in conditions):
         return True
     return any(f"not ({each})" in conditions for each in conditions)
-
-
-def _wrapped(function: _Function) -> bool:
-    """Whether a decorator may have changed what a function takes."""
-    harmless = ("staticmethod", "classmethod", "property", "abstractmethod", "override", "no_grad", "inference_mode", "jit")
-    return any(not ast.unparse(each).partition("(")[0].rpartition(".")[2].startswith(harmless) for each in function.decorator_list)
-
-
-@lru_cache(maxsize=1)
-def _standard_names() -> frozenset[str]:
-    """The attributes of Python's own types and of the modules that code like this uses most."""
-    import collections
-    import pathlib
-    import threading
-
-    kinds: list[object] = [str, bytes, int, float, list, dict, set, frozenset, tuple, slice, BaseException, type, object]
-    kinds += [collections.deque, collections.OrderedDict, collections.defaultdict, collections.Counter, pathlib.Path]
-    kinds += [threading.Thread, threading.Event, threading.Condition, lambda: None, range, property, memoryview]
-    return frozenset(name for kind in kinds for name in dir(kind))
-
-
-@lru_cache(maxsize=1)
-def _module_names() -> frozenset[str]:
-    """What ``torch.nn.Module`` gives to every layer."""
-    return frozenset(
-        "training parameters named_parameters buffers named_buffers modules named_modules children named_children apply "
-        "register_buffer register_parameter register_module add_module state_dict load_state_dict to cpu cuda half float "
-        "double bfloat16 type train eval requires_grad_ zero_grad forward extra_repr get_submodule get_parameter "
-        "get_buffer register_forward_hook register_forward_pre_hook _parameters _buffers _modules".split()
-    )
-
-
-@lru_cache(maxsize=256)
-def _standard_module(name: str) -> object | None:
-    """A module or an attribute of the standard library."""
-    first, *rest = name.split(".")
-    try:
-        found: object = importlib.import_module(first)
-    except ImportError:
-        return None
-    for index, part in enumerate(rest):
-        if hasattr(found, part):
-            found = getattr(found, part)
-            continue
-        try:
-            found = importlib.import_module(".".join([first, *rest[: index + 1]]))
-        except ImportError:
-            return None
-    return found
 
 
 def _importable(name: str, code: Code) -> bool:

@@ -1,0 +1,298 @@
+"""What becomes of one item of a change on a release: one answer for each kind of item."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from ascend_patches.carrying import captures, doubting, merging, moving
+from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.inventory import Inventory, Item, inventory
+from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.results import Definition, LeftOut
+from ascend_patches.carrying.sides import Sides
+from ascend_patches.carrying.values import Values
+from ascend_patches.upstream import fingerprints
+
+_HARMLESS_DECORATORS = (
+    "staticmethod",
+    "classmethod",
+    "property",
+    "abstractmethod",
+    "abc.abstractmethod",
+    "override",
+    "typing.override",
+    "typing_extensions.override",
+    "torch.no_grad",
+    "torch.inference_mode",
+    "triton.jit",
+    "contextmanager",
+    "contextlib.contextmanager",
+    "functools.wraps",
+    "wraps",
+    "functools.lru_cache",
+    "lru_cache",
+    "functools.cache",
+    "cache",
+    "functools.cached_property",
+    "cached_property",
+    "triton.autotune",
+    "triton.heuristics",
+    "torch.compile",
+    "torch.compiler.disable",
+)
+
+
+class Items:
+    """Judges the items of a change, one by one."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self.definitions: list[Definition] = []
+        self.left_out: list[LeftOut] = []
+        self.sides: dict[int, Sides] = {}
+        self.values = Values(code, self.definitions)
+
+    def judge(self, place: str, path: str, before: Inventory, after: Inventory, there: Inventory) -> None:
+        old, new = before.items.get(path, []), after.items.get(path, [])
+        if [(each.code, each.conditions) for each in old] == [(each.code, each.conditions) for each in new]:
+            return
+        one = (new or old)[0]
+        if (
+            all(each.for_types_only for each in (*old, *new))
+            or path in ("__all__",)
+            or path.startswith("from __future__")
+        ):
+            return
+        if inside_whole(path, before, after):
+            return
+        release = there.items.get(path, [])
+        definition = Definition(
+            f"{module_of(place)}:{path}",
+            place,
+            one.kind,
+            "cannot",
+            base="\n".join(before.source(each) for each in old),
+            theirs="\n".join(after.source(each) for each in new),
+            before="\n".join(there.source(each) for each in release),
+            scope=one.scope,
+            order=one.node.lineno,
+        )
+        codes = [each.code for each in old], [each.code for each in new], [each.code for each in release]
+        if not new:
+            self._removal(definition, old, release, place)
+            return
+        self.definitions.append(definition)
+        if codes[2] == codes[1] and _conditions(new) == _conditions(release):
+            definition.refuse("already there", "the release has the same code")
+            return
+        if one.kind == "import" and self.values.same_origin(place, new, release):
+            definition.refuse("already there", "the release has the same name from the same place")
+            return
+        if max(len(old), len(new), len(release)) > 1:
+            definition.refuse("cannot", "it is defined several times under one name")
+            return
+        if any(each.kind != one.kind for each in (*old, *new, *release)):
+            definition.refuse("conflict" if release else "cannot", "it is another kind of thing on one of the sides")
+            return
+        handler = {
+            "function": self._function,
+            "class": self._class,
+            "attribute": self.values.attribute,
+            "import": self.values.imported,
+            "statement": self._statement,
+        }[one.kind]
+        sides = Sides(old[0] if old else None, new[0], release[0] if release else None, before, after, there, place)
+        self.sides[id(definition)] = sides
+        handler(definition, sides)
+
+    def _function(self, definition: Definition, sides: Sides) -> None:
+        old, new, release = sides.old, sides.new, sides.release
+        reason = _undecorable(new.node)
+        if reason:
+            definition.refuse("cannot", reason)
+            return
+        if old is None:
+            if release is not None:
+                definition.refuse("conflict", "the change adds it, and the release has other code under this name")
+            elif new.scope and new.scope not in sides.there.items:
+                definition.refuse("not there", f"the release has no class {new.scope}")
+            elif new.conditions:
+                definition.refuse("cannot", f"module code that has run, under {new.conditions[-1]!r}")
+            else:
+                definition.refuse("added", "")
+                definition.text = sides.after.source(new)
+            return
+        if release is not None and not new.conditions == old.conditions == release.conditions:
+            definition.refuse("cannot", "it is defined under other conditions there, or by the change")
+            return
+        if release is None:
+            self.look_elsewhere(definition, sides)
+            return
+        self._merge(definition, sides)
+        self._reach(definition, sides)
+
+    def _reach(self, definition: Definition, sides: Sides) -> None:
+        """Whether a replaced function reaches all that took it when its module ran."""
+        module = self.code.module_at(definition.file)
+        if not definition.is_carried or sides.release is None or module is None:
+            return
+        definition.also_at, reason = captures.captured(self.code, module, sides.release)
+        if reason:
+            definition.refuse("cannot", reason)
+
+    def _merge(self, definition: Definition, sides: Sides) -> None:
+        old, new, release = sides.old, sides.new, sides.release
+        assert old is not None
+        assert release is not None
+        if release.code == old.code:
+            definition.refuse("exact", "")
+            definition.text = sides.after.source(new)
+            if _indent(definition.text) != _indent(sides.there.source(release)):
+                definition.refuse("cannot", "it is indented otherwise there")
+            return
+        base = merging.units(old.node, sides.before.lines)
+        theirs = merging.units(new.node, sides.after.lines)
+        ours = merging.units(release.node, sides.there.lines)
+        merged = merging.merge(base, theirs, ours)
+        if merged.conflicts:
+            definition.conflicts = merged.conflicts
+            first = merged.conflicts[0].release.strip().partition("\n")[0][:70]
+            definition.refuse(
+                "conflict", f"{len(merged.conflicts)} place(s) that the release has otherwise, at: {first}"
+            )
+            return
+        if [unit.key for unit in merged.units] == [unit.key for unit in ours]:
+            definition.refuse("already there", "the merge is what the release has")
+            return
+        definition.refuse("merged", "")
+        definition.text = merged.text
+        whole = parsed(merged.text)
+        if whole is None:
+            definition.refuse("conflict", "the merge is no Python")
+            return
+        if merged.by_lines and fingerprints.of_node(whole) == release.code:
+            definition.refuse("already there", "the merge is what the release has")
+            return
+        definition.doubts += doubting.merge_doubts(base, theirs, ours, merged)
+
+    def look_elsewhere(self, definition: Definition, sides: Sides) -> None:
+        found = moving.function_like(self.code, sides.old, sides.before) if sides.old is not None else None
+        if found is None:
+            definition.refuse("not there", "the release has no such function, here or elsewhere")
+            return
+        path, item = found
+        text = self.code.text(path)
+        assert text is not None
+        sides.release, sides.there, sides.place = item, inventory(text), path
+        definition.target, definition.file = f"{module_of(path)}:{item.path}", path
+        definition.scope = item.scope
+        definition.before = sides.there.source(item)
+        if any(each.target == definition.target and each is not definition for each in self.definitions):
+            definition.refuse("conflict", "two definitions of the change lead to this one")
+            return
+        self._merge(definition, sides)
+        self._reach(definition, sides)
+        if definition.is_carried:
+            definition.reason = f"moved: upstream has it at {sides.upstream_place}"
+
+    def _class(self, definition: Definition, sides: Sides) -> None:
+        if sides.old is not None:
+            if sides.release is None:
+                definition.refuse("not there", "the release has no such class")
+            else:
+                definition.refuse("cannot", "its bases or decorators change, which no existing class can be given")
+            return
+        if sides.release is not None:
+            definition.refuse("conflict", "the change adds it, and the release has another class of this name")
+        elif sides.new.scope and sides.new.scope not in sides.there.items:
+            definition.refuse("not there", f"the release has no class {sides.new.scope}")
+        else:
+            node = sides.new.node
+            foreign = [
+                text
+                for text in (ast.unparse(each) for each in getattr(node, "decorator_list", []))
+                if "dataclass" not in text and "final" not in text
+            ]
+            if foreign:
+                definition.refuse("cannot", f"@{foreign[0]} runs when the class is made, and cannot be undone")
+                return
+            definition.refuse("added", "")
+            definition.text = sides.after.source(sides.new)
+
+    def _statement(self, definition: Definition, sides: Sides) -> None:
+        if sides.release is not None:
+            definition.refuse("already there", "the release has the same statement")
+            return
+        module = self.code.module_at(sides.place)
+        place = captures.assigned_to(self.code, module, sides.new.node) if module is not None else None
+        if place is not None and sides.old is None and not sides.new.conditions and not sides.new.scope:
+            definition.refuse("added", "")
+            definition.text, definition.also_at = sides.after.source(sides.new), (place,)
+            definition.target = place
+            return
+        definition.target = f"{module_of(sides.place)}:{sides.new.scope or '(module)'}"
+        definition.refuse("cannot", f"module code that has run: {_shown(sides.new)}")
+
+    def _removal(self, definition: Definition, old: Sequence[Item], release: Sequence[Item], place: str) -> None:
+        """What a change takes away stays where nothing can notice it."""
+        if not release or old[0].kind == "import":
+            return
+        if old[0].kind == "statement":
+            definition.target = f"{definition.module}:{old[0].scope or '(module)'}"
+            definition.refuse("cannot", f"module code that has run, and that the change takes away: {_shown(old[0])}")
+            self.definitions.append(definition)
+            return
+        if old[0].scope:
+            found = self.code.class_at(definition.module, old[0].scope)
+            if found is not None:
+                lineage, outside = self.code.lineage(found)
+                if outside or any(old[0].name in self.code.members(each) for each in lineage[1:]):
+                    definition.refuse("cannot", "the change takes away an override, and so uncovers what it overrides")
+                    self.definitions.append(definition)
+                    return
+        self.left_out.append(LeftOut(definition.target, "removed", "upstream takes it away; it stays"))
+
+
+def inside_whole(path: str, before: Inventory, after: Inventory) -> bool:
+    """Whether an item is part of a class that is added or taken away as a whole."""
+    scope = (after.items.get(path) or before.items[path])[0].scope
+    while scope:
+        if (scope in before.items) != (scope in after.items):
+            return True
+        scope = scope.rpartition(".")[0]
+    return False
+
+
+def _shown(item: Item) -> str:
+    """A statement's first line."""
+    return item.path.removeprefix("statement ").partition("\n")[0][:80]
+
+
+def _conditions(items: Sequence[Item]) -> list[tuple[str, ...]]:
+    return [each.conditions for each in items]
+
+
+def _undecorable(node: ast.stmt) -> str:
+    """Why a function's decorators forbid making it anew."""
+    for decorator in getattr(node, "decorator_list", []):
+        text = ast.unparse(decorator)
+        if text.partition("(")[0] not in _HARMLESS_DECORATORS:
+            return f"@{text} runs when it is defined, and what it does there cannot be undone"
+    return ""
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip(" "))
+
+
+def parsed(text: str) -> ast.stmt | None:
+    """One definition with its own indentation as a tree."""
+    try:
+        tree = ast.parse(f"if True:\n{text}" if text[:1].isspace() else text)
+    except (SyntaxError, ValueError):
+        return None
+    body = tree.body
+    if text[:1].isspace() and isinstance(body[0], ast.If):
+        body = body[0].body
+    return body[0] if len(body) == 1 else None

@@ -1,0 +1,66 @@
+"""Names that Python itself and torch's layers give to everything."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+
+_OF_LAYERS = """
+training parameters named_parameters buffers named_buffers modules named_modules children
+named_children apply register_buffer register_parameter register_module add_module state_dict
+load_state_dict to cpu cuda half float double bfloat16 type train eval requires_grad_ zero_grad
+forward extra_repr get_submodule get_parameter get_buffer register_forward_hook
+register_forward_pre_hook _parameters _buffers _modules
+"""
+
+
+@lru_cache(maxsize=1)
+def standard_names() -> frozenset[str]:
+    """The attributes of Python's own types and of the modules that code like this uses most."""
+    import collections
+    import pathlib
+    import threading
+
+    kinds: list[object] = [
+        str,
+        bytes,
+        int,
+        float,
+        list,
+        dict,
+        set,
+        frozenset,
+        tuple,
+        slice,
+        BaseException,
+        type,
+        object,
+    ]
+    kinds += [collections.deque, collections.OrderedDict, collections.defaultdict, collections.Counter, pathlib.Path]
+    kinds += [threading.Thread, threading.Event, threading.Condition, lambda: None, range, property, memoryview]
+    return frozenset(name for kind in kinds for name in dir(kind))
+
+
+@lru_cache(maxsize=1)
+def layer_names() -> frozenset[str]:
+    """What ``torch.nn.Module`` gives to every layer."""
+    return frozenset(_OF_LAYERS.split())
+
+
+@lru_cache(maxsize=256)
+def standard_module(name: str) -> object | None:
+    """A module or an attribute of the standard library."""
+    first, *rest = name.split(".")
+    try:
+        found: object = importlib.import_module(first)
+    except ImportError:
+        return None
+    for index, part in enumerate(rest):
+        if hasattr(found, part):
+            found = getattr(found, part)
+            continue
+        try:
+            found = importlib.import_module(".".join([first, *rest[: index + 1]]))
+        except ImportError:
+            return None
+    return found

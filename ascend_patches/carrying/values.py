@@ -1,0 +1,170 @@
+"""What becomes of changed values and imports: names whose value other code may have taken already."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.inventory import FunctionNode, Item
+from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.results import Definition
+from ascend_patches.carrying.sides import Sides
+
+_FIELDS = ("dataclass", "Enum", "Flag", "NamedTuple", "TypedDict", "BaseModel", "config", "Structure")
+
+
+class Values:
+    """Judges class attributes, module names and imports. A verdict that is none takes the item off the list."""
+
+    def __init__(self, code: Code, definitions: list[Definition]) -> None:
+        self.code = code
+        self.definitions = definitions
+
+    def attribute(self, definition: Definition, sides: Sides) -> None:
+        node = sides.new.node
+        if isinstance(node, ast.AnnAssign) and node.value is None:
+            if sides.new.scope and self._has_fields(definition, sides):
+                definition.refuse("cannot", "a field of a class whose constructor is made from its fields")
+            else:
+                self.definitions.remove(definition)
+            return
+        if sides.new.conditions:
+            definition.refuse("cannot", f"module code that has run, under {sides.new.conditions[-1]!r}")
+            return
+        if sides.new.scope and sides.new.scope not in sides.there.items:
+            definition.refuse("not there", f"the release has no class {sides.new.scope}")
+            return
+        if sides.new.scope and self._has_fields(definition, sides):
+            definition.refuse("cannot", "a field of a class whose constructor is made from its fields")
+            return
+        if sides.old is not None and sides.release is None:
+            definition.refuse("not there", "the release has no such name")
+            return
+        if sides.old is None and sides.release is not None:
+            definition.refuse("conflict", "the change adds it, and the release has this name with another value")
+            return
+        if sides.old is not None and sides.release is not None:
+            if sides.release.code != sides.old.code:
+                definition.refuse("conflict", "the release has another value")
+                return
+            reason = self.spread(definition, sides)
+            if reason:
+                definition.refuse("cannot", reason)
+                return
+            definition.refuse("exact", "")
+        else:
+            definition.refuse("added", "")
+        if isinstance(node, ast.Assign) and (len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name)):
+            definition.refuse("cannot", "one statement binds several names")
+            return
+        if sides.new.name.startswith("__"):
+            definition.refuse("cannot", "a name that Python reads when the class or the module is made")
+            return
+        definition.text = sides.after.source(sides.new)
+
+    def spread(self, definition: Definition, sides: Sides) -> str:
+        """Why a changed value would not reach all that took the old one when it was imported."""
+        name = sides.new.name
+        release = sides.there
+        for items in release.items.values():
+            for item in items:
+                if item.path == sides.new.path:
+                    continue
+                if item.kind in ("attribute", "statement", "class") and _mentions(
+                    item.node if item.kind != "class" else _heading(item.node), name
+                ):
+                    return f"module code that has run uses {name}: {item.path.removeprefix('statement ')[:60]}"
+                if item.kind == "function" and _mentions(_signature(item.node), name):
+                    return f"the signature of {item.path} took {name} when the module ran"
+        if sides.new.scope:
+            return ""
+        module = module_of(sides.place)
+        for path in self.code.with_word(name):
+            other = self.code.module_at(path)
+            if other is None or path == sides.place:
+                continue
+            for node in ast.walk(other.inventory.tree):
+                if not isinstance(node, ast.ImportFrom) or self.code.absolute(other, node) != module:
+                    continue
+                if any(alias.name in (name, "*") for alias in node.names):
+                    return f"{other.name} took {name} when it was imported"
+        return ""
+
+    def _has_fields(self, definition: Definition, sides: Sides) -> bool:
+        place = self.code.class_at(module_of(sides.place), sides.new.scope)
+        if place is None:
+            return False
+        lineage, outside = self.code.lineage(place)
+        for owner in lineage:
+            heads = [*owner.node.decorator_list, *owner.node.bases, *owner.node.keywords]
+            if any(word in ast.unparse(each) for each in heads for word in (*_FIELDS, "metaclass")):
+                return True
+        return any(each.rpartition(".")[2] in _FIELDS for each in outside)
+
+    def imported(self, definition: Definition, sides: Sides) -> None:
+        if sides.new.scope:
+            definition.refuse("cannot", "an import in a class body")
+            return
+        if sides.new.for_types_only:
+            self.definitions.remove(definition)
+            return
+        if sides.new.alias is not None and sides.new.alias.name == "*":
+            definition.refuse("cannot", "a star import is module code that has run")
+            return
+        if sides.new.conditions:
+            definition.refuse("cannot", f"module code that has run, under {sides.new.conditions[-1]!r}")
+            return
+        if sides.release is not None and not sides.release.for_types_only:
+            if sides.old is not None and sides.release.code == sides.old.code:
+                reason = self.spread(definition, sides)
+                if reason:
+                    definition.refuse("cannot", reason)
+                    return
+                definition.refuse("exact", "")
+            else:
+                definition.refuse("conflict", "the release has this name from elsewhere")
+                return
+        elif sides.there.items.get(sides.new.path.removeprefix("import ")):
+            definition.refuse("conflict", "the release binds this name to something else")
+            return
+        else:
+            definition.refuse("added", "")
+        definition.text = _one_import(sides.new)
+
+    def same_origin(self, place: str, new: Sequence[Item], release: Sequence[Item]) -> bool:
+        """Whether the release has a name from elsewhere, which is the same thing."""
+        if len(new) != 1 or len(release) != 1 or new[0].alias is None:
+            return False
+        if new[0].conditions or release[0].conditions:
+            return False
+        module = self.code.module_at(place)
+        if module is None or not isinstance(new[0].node, ast.ImportFrom):
+            return False
+        source = self.code.absolute(module, new[0].node)
+        if not self.code.is_ours(source):
+            return False
+        theirs = self.code.origin(source, new[0].alias.name)
+        bound = new[0].path.removeprefix("import ")
+        return theirs is not None and theirs == self.code.origin(module.name, bound)
+
+
+def _mentions(node: ast.AST, name: str) -> bool:
+    return any(isinstance(inner, ast.Name) and inner.id == name for inner in ast.walk(node))
+
+
+def _heading(node: ast.stmt) -> ast.AST:
+    assert isinstance(node, ast.ClassDef)
+    return ast.Tuple(elts=[*node.bases, *(each.value for each in node.keywords), *node.decorator_list], ctx=ast.Load())
+
+
+def _signature(node: ast.stmt) -> ast.AST:
+    assert isinstance(node, FunctionNode)
+    defaults = [*node.args.defaults, *(each for each in node.args.kw_defaults if each is not None)]
+    return ast.Tuple(elts=[*defaults, *node.decorator_list], ctx=ast.Load())
+
+
+def _one_import(item: Item) -> str:
+    """An import of one name, though upstream's statement may bring several."""
+    assert item.alias is not None
+    return item.code

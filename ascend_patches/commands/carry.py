@@ -1,0 +1,132 @@
+"""carry: an upstream change as a patch for the release that a team runs, or why it cannot be one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from difflib import unified_diff
+
+from ascend_patches.carrying import later_release, onto, patch_file
+from ascend_patches.carrying.change import Change
+from ascend_patches.carrying.clone import Clone
+from ascend_patches.carrying.release_code import Code, code_of, top_level
+from ascend_patches.carrying.results import Definition, Result
+from ascend_patches.commands import console
+from ascend_patches.commands.upgrade import companions
+from ascend_patches.deciding.lock import Lock
+from ascend_patches.errors import CarryError, UsageError
+from ascend_patches.upstream import distributions, named_releases
+from ascend_patches.upstream.sources import Installation
+
+_PACKAGES = ("vllm_ascend", "vllm")
+_FINE = ("carried", "already there")
+
+
+def carry(arguments: argparse.Namespace) -> int:
+    _refuse_contradictions(arguments)
+    code = _release(arguments.onto, arguments.wheels)
+    if arguments.repo:
+        with Clone(arguments.repo) as clone:
+            result = onto.carry(clone.change(arguments.change[0]), code)
+    else:
+        result = onto.carry(_change(arguments, code), code)
+    if arguments.json:
+        print(json.dumps(_as_json(result), indent=2))
+    else:
+        _print(result, code)
+    return 0 if result.verdict in _FINE else 1
+
+
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    if arguments.repo and arguments.later:
+        raise UsageError("--repo and --from are two sources of a change; give one of them")
+    if not arguments.later and len(arguments.change) != 1:
+        raise UsageError("one change at a time; several commits of a clone are written OLDER..NEWER")
+
+
+def _release(named: list[str] | None, wheels: str | None) -> Code:
+    """The code of the releases that are named, or of what is installed here."""
+    if named:
+        asked = named_releases.resolve(named, companions(Lock.read()), wheels)
+        return code_of(asked.code.paths, dict(asked.versions), _packages(asked.code.paths))
+    versions: dict[str, str | None] = {}
+    roots = []
+    for package in _PACKAGES:
+        location = distributions.locate(package)
+        if location is not None:
+            roots.append(os.path.dirname(location))
+            versions[package.replace("_", "-")] = Installation.version(package)
+    if not roots:
+        raise UsageError("neither vllm-ascend nor vllm is installed here; name a release: --onto vllm-ascend==VERSION")
+    return code_of(roots, versions, _PACKAGES)
+
+
+def _packages(roots: tuple[str, ...]) -> tuple[str, ...]:
+    """vllm-ascend and vLLM where they are there; else every package that the roots hold."""
+    tops = [top for root in roots for top in top_level(root)]
+    known = tuple(package for package in _PACKAGES if package in tops)
+    return known or tuple(dict.fromkeys(tops))
+
+
+def _change(arguments: argparse.Namespace, code: Code) -> Change:
+    if arguments.later:
+        asked = named_releases.resolve([arguments.later], None, arguments.wheels)
+        later = code_of(asked.code.paths, dict(asked.versions), _packages(asked.code.paths))
+        return later_release.read(arguments.change, later, code, arguments.later)
+    name = arguments.change[0]
+    try:
+        if name == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            with open(name, "rb") as stream:
+                content = stream.read()
+    except OSError as error:
+        raise CarryError(f"{name}: cannot be read: {error.strerror or error}") from None
+    return patch_file.read(content.decode("utf-8", "replace"), code, name)
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    return {
+        "verdict": result.verdict,
+        "definitions": [definition.as_json() for definition in result.definitions],
+        "left_out": [each.as_json() for each in result.left_out],
+        "callers": result.callers,
+        "output": None,
+    }
+
+
+def _print(result: Result, code: Code) -> None:
+    versions = ", ".join(f"{name} {version}" for name, version in code.versions.items() if version)
+    print(f"{result.change.subject}\nonto {versions}: {result.verdict}\n")
+    rows = [
+        [each.target, each.verdict, "; ".join([*([each.reason] if each.reason else []), *each.doubts]) or "-"]
+        for each in result.definitions
+    ]
+    if rows:
+        print(console.table(["definition", "verdict", "reason"], rows))
+    for each in result.left_out:
+        print(f"left out: {each.path}: {each.reason}")
+    for caller in result.callers:
+        print(f"note: {caller}")
+    for definition in result.definitions:
+        _print_sides(definition, result.verdict)
+
+
+def _print_sides(definition: Definition, verdict: str) -> None:
+    """What a person has to look at: each conflict, and both differences of what asks for a review."""
+    for conflict in definition.conflicts:
+        sides = zip(("before the change", "after the change", "the release"), conflict, strict=True)
+        print(f"\n== {definition.target}: conflict")
+        print("\n".join(f"-- {name}\n{text}" for name, text in sides))
+    if verdict == "review" and definition.doubts and definition.is_carried:
+        print(f"\n== {definition.target}: upstream's difference")
+        print(_difference(definition.base, definition.theirs))
+        print(f"== {definition.target}: the difference on the release")
+        print(_difference(definition.before, definition.text))
+
+
+def _difference(before: str, after: str) -> str:
+    lines = unified_diff(before.split("\n"), after.split("\n"), "before", "after", lineterm="")
+    return "\n".join(lines)

@@ -1,0 +1,176 @@
+"""Changes that merge and are wrong: none of them may be called carried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from carrying.releases import carried
+
+RUNNER = "vllm_ascend/runner.py"
+BEFORE = """
+    import torch_npu
+    from vllm.config import Config
+    from vllm_ascend import helpers
+
+
+    class Base:
+        def plan(self, size):
+            return size
+
+
+    class Runner(Base):
+        def __init__(self, config: Config):
+            self.config = config
+
+        def step(self, tokens):
+            count = len(tokens)
+            total = helpers.add(count, 1)
+            self.plan(total)
+            return total
+"""
+RELEASE = {
+    RUNNER: BEFORE,
+    "vllm/config.py": "class Config:\n    def __init__(self):\n        self.size = 1\n",
+    "vllm_ascend/helpers.py": """
+        def add(first, second):
+            return first + second
+
+        def both(first, second):
+            return first, second
+
+        def other(config):
+            config.elsewhere = torch_npu.npu_known(1)
+            return config.elsewhere.size()
+    """,
+}
+
+
+def of(folder: Path, *edits: tuple[str, str], release: dict[str, str] | None = None) -> tuple[str, str]:
+    """The verdict of a change that makes the edits, and all that is said for it."""
+    after = BEFORE
+    for old, new in edits:
+        assert old in after
+        after = after.replace(old, new)
+    result = carried(folder, {**RELEASE, **(release or {})}, {RUNNER: BEFORE}, {RUNNER: after})
+    return result.verdict, " ".join(str(each.as_json()["reason"]) for each in result.definitions)
+
+
+@pytest.mark.parametrize(
+    ("line", "lacking"),
+    [
+        ("total += self.config.missing", "missing"),
+        ("total += self.missing", "missing"),
+        ("total += helpers.missing(1)", "missing"),
+        ("total += missing(1)", "missing"),
+        ("total += tokens.frobnicate()", "frobnicate"),
+        ("total += torch_npu.npu_unknown(total)", "npu_unknown"),
+        ("total += helpers.add(count, third=2)", "third"),
+        ("total += helpers.add(count)", "second"),
+        ("total, _, _ = helpers.both(count, 1)", "returns 2"),
+        ("self.plan(total, deep=True)", "deep"),
+        ("from vllm_ascend.helpers import missing", "missing"),
+        ("import vllm_ascend.missing", "missing"),
+    ],
+)
+def test_what_the_release_lacks_stops_a_change_that_fits_exactly(tmp_path: Path, line: str, lacking: str) -> None:
+    verdict, said = of(tmp_path, ("return total", f"{line}\n            return total"))
+    assert verdict in ("not carried", "review")
+    assert lacking in said
+
+
+def test_an_attribute_that_only_another_class_has_does_not_count(tmp_path: Path) -> None:
+    verdict, said = of(
+        tmp_path,
+        ("count = len(tokens)", "count = len(tokens) + self.config.limit"),
+        release={
+            "vllm_ascend/other.py": "class Other:\n    def __init__(self):\n        self.limit = 1\n",
+        },
+    )
+    assert (verdict, "has no limit" in said) == ("not carried", True)
+
+
+def test_a_statement_that_the_release_has_earlier_is_not_put_in_twice(tmp_path: Path) -> None:
+    mended = BEFORE.replace("count = len(tokens)", "tokens = tokens[1:]\n            count = len(tokens)")
+    verdict, said = of(
+        tmp_path,
+        ("self.plan(total)", "tokens = tokens[1:]\n            self.plan(total)"),
+        release={RUNNER: mended},
+    )
+    assert (verdict, "there already" in said) == ("review", True)
+
+
+def test_a_move_of_what_the_release_never_had_is_no_merge(tmp_path: Path) -> None:
+    base = BEFORE.replace("count = len(tokens)", "assert tokens\n            count = len(tokens)")
+    after = BEFORE.replace("return total", "assert tokens\n            return total")
+    result = carried(tmp_path, RELEASE, {RUNNER: base}, {RUNNER: after})
+    assert result.verdict in ("review", "not carried")
+
+
+def test_a_deletion_of_what_the_release_never_had_is_already_there(tmp_path: Path) -> None:
+    base = BEFORE.replace("count = len(tokens)", "assert tokens\n            count = len(tokens)")
+    assert carried(tmp_path, RELEASE, {RUNNER: base}, {RUNNER: BEFORE}).verdict == "already there"
+
+
+def test_a_change_of_layout_alone_is_no_change(tmp_path: Path) -> None:
+    after = BEFORE.replace("helpers.add(count, 1)", "helpers.add(\n                count, 1\n            )")
+    result = carried(tmp_path, RELEASE, {RUNNER: BEFORE}, {RUNNER: after})
+    assert (result.definitions, result.verdict) == ([], "not carried")
+
+
+def test_a_name_that_is_bound_under_an_if_is_doubted(tmp_path: Path) -> None:
+    verdict, said = of(
+        tmp_path,
+        ("return total", "return extra(total)"),
+        release={RUNNER: BEFORE + "\n\n    if Config is None:\n        extra = len\n"},
+    )
+    assert (verdict, "bound there only under" in said) == ("review", True)
+
+
+def test_a_name_for_type_checkers_is_not_there(tmp_path: Path) -> None:
+    typed = BEFORE + "\n\n    if TYPE_CHECKING:\n        from vllm_ascend.helpers import both\n"
+    verdict, said = of(tmp_path, ("return total", "return both(total, 1)"), release={RUNNER: typed})
+    assert (verdict, "type checkers only" in said) == ("not carried", True)
+
+
+def test_a_local_name_that_the_release_computes_otherwise_is_doubted(tmp_path: Path) -> None:
+    other = BEFORE.replace("count = len(tokens)", "count = len(tokens) * 2")
+    verdict, said = of(tmp_path, ("return total", "return total + count"), release={RUNNER: other})
+    assert (verdict, "computes in another way" in said) == ("review", True)
+
+
+def test_an_override_with_the_old_parameters_is_doubted(tmp_path: Path) -> None:
+    child = (
+        "from vllm_ascend.runner import Runner\n\n\nclass Child(Runner):\n    def step(self, tokens):\n        pass\n"
+    )
+    verdict, said = of(
+        tmp_path, ("def step(self, tokens)", "def step(self, tokens, deep)"), release={"vllm_ascend/child.py": child}
+    )
+    assert (verdict, "Child.step" in said) == ("review", True)
+
+
+def test_a_caller_that_the_change_does_not_touch_is_doubted(tmp_path: Path) -> None:
+    caller = "from vllm_ascend.runner import Runner\n\n\ndef go(runner: Runner):\n    return runner.step([1])\n"
+    verdict, said = of(
+        tmp_path, ("def step(self, tokens)", "def step(self, tokens, deep)"), release={"vllm_ascend/go.py": caller}
+    )
+    assert (verdict, "vllm_ascend.go:go" in said) == ("review", True)
+
+
+def test_an_attribute_that_is_no_longer_set_and_still_read_is_doubted(tmp_path: Path) -> None:
+    reader = "def go(runner):\n    return runner.config\n"
+    verdict, said = of(
+        tmp_path, ("self.config = config", "self.setting = config"), release={"vllm_ascend/go.py": reader}
+    )
+    assert (verdict, "still reads" in said) == ("review", True)
+
+
+def test_an_addition_that_nothing_uses_is_doubted(tmp_path: Path) -> None:
+    verdict, said = of(tmp_path, ("class Base:", "def unused():\n        return 1\n\n\n    class Base:"))
+    assert (verdict, "nothing on the release uses" in said) == ("review", True)
+
+
+def test_taking_an_override_away_is_refused(tmp_path: Path) -> None:
+    with_override = BEFORE + "\n        def plan(self, size):\n            return size * 2\n"
+    result = carried(tmp_path, {**RELEASE, RUNNER: with_override}, {RUNNER: with_override}, {RUNNER: BEFORE})
+    assert (result.verdict, "override" in result.definitions[0].reason) == ("not carried", True)
