@@ -6,7 +6,7 @@ one, or whose submodules would do anything else, goes the general way: through i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +34,9 @@ def forward_0_13(
     rotary_pos_emb_sin: torch.Tensor,
     max_seqlen: torch.Tensor,
 ) -> torch.Tensor:
-    return _forward(self, x, rotary_pos_emb_cos, rotary_pos_emb_sin, cu_seqlens=cu_seqlens, max_seqlen=max_seqlen)
+    return attention(
+        self, upstream_forward, x, rotary_pos_emb_cos, rotary_pos_emb_sin, cu_seqlens=cu_seqlens, max_seqlen=max_seqlen
+    )
 
 
 def forward_0_17(
@@ -46,8 +48,9 @@ def forward_0_17(
     max_seqlen: torch.Tensor,
     sequence_lengths: torch.Tensor,
 ) -> torch.Tensor:
-    return _forward(
+    return attention(
         self,
+        upstream_forward,
         x,
         rotary_pos_emb_cos,
         rotary_pos_emb_sin,
@@ -68,11 +71,18 @@ def _is_done_here(attention: Any) -> bool:
     return getattr(in_place, "__code__", None) in (forward_0_13.__code__, forward_0_17.__code__)
 
 
-def _forward(layer: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **sequences: Any) -> torch.Tensor:
-    """Attention over [tokens, 1, width] as in the releases, or [tokens, width]."""
+def attention(
+    layer: Any,
+    upstream: Callable[..., torch.Tensor],
+    x: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    **sequences: Any,
+) -> torch.Tensor:
+    """Attention over [tokens, 1, width] as in the releases, or [tokens, width]; ``upstream`` is the layer's own."""
     shared = _shared(layer, x, cos, sin, sequences)
     if shared is None and not _can_be_done_here(x, cos, sin):
-        return _as_upstream(layer, x, cos, sin, **sequences)
+        return _as_upstream(layer, upstream, x, cos, sin, **sequences)
     parts = layer._modules
     # Of two dimensions a linear layer makes two operations, of three it makes four.
     projected, _ = parts["qkv"](x if x.dim() == 2 else x.squeeze(1))
@@ -157,9 +167,16 @@ def _settled(call: EncoderCall, layer: Any, x: torch.Tensor, given: tuple[torch.
 # The general way
 
 
-def _as_upstream(layer: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **sequences: Any) -> torch.Tensor:
+def _as_upstream(
+    layer: Any,
+    upstream: Callable[..., torch.Tensor],
+    x: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    **sequences: Any,
+) -> torch.Tensor:
     with_batch = x if x.dim() == 3 else x.unsqueeze(1)
-    output = upstream_forward(layer, with_batch, rotary_pos_emb_cos=cos, rotary_pos_emb_sin=sin, **sequences)
+    output = upstream(layer, with_batch, rotary_pos_emb_cos=cos, rotary_pos_emb_sin=sin, **sequences)
     return output if x.dim() == 3 else output.squeeze(1)
 
 

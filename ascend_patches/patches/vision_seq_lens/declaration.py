@@ -38,7 +38,25 @@ _AUDIO = _made_in_forward(
     _ONE_CALL,
 )
 
+_CALLED_BY_MODULES = "vllm.model_executor.custom_op:CustomOp.forward"
+"""What the submodules of an attention would go through, which are not called where a replacement is behind them."""
+
 _QWEN2 = "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.forward"
+_QWEN2_ATTENTION = Part(
+    "attention of Qwen2-VL",
+    (
+        Rewrite(
+            "vllm.model_executor.models.qwen2_vl:Qwen2VisionAttention.forward",
+            replace="ascend_patches.patches.vision_seq_lens.qwen2_vl:attention_forward",
+            original_as="upstream_attention_forward",
+        ),
+    ),
+    (
+        "vllm.model_executor.models.qwen2_vl:Qwen2VisionAttention.__init__",
+        "vllm.model_executor.models.qwen2_vl:Qwen2VisionAttention.split_qkv",
+        _CALLED_BY_MODULES,
+    ),
+)
 _QWEN2_MADE = _made_in_forward("Qwen2-VL", _QWEN2, _ONE_CALL_OF_FRAMES)
 _QWEN2_PREPARED = _prepared_apart(
     "Qwen2-VL",
@@ -85,6 +103,21 @@ _QWEN2_5_HOOKED = _replaced(
     "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_recompute_cu_seqlens",
 )
 
+_GLM_ATTENTION = Part(
+    "attention of GLM-4.1V",
+    (
+        Rewrite(
+            "vllm.model_executor.models.glm4_1v:Glm4vVisionAttention.forward",
+            replace="ascend_patches.patches.vision_seq_lens.glm4_1v:attention_forward",
+            original_as="upstream_attention_forward",
+        ),
+    ),
+    (
+        "vllm.model_executor.models.glm4_1v:Glm4vVisionAttention.__init__",
+        "vllm.model_executor.models.glm4_1v:Glm4vVisionAttention.split_qkv",
+        _CALLED_BY_MODULES,
+    ),
+)
 _GLM = "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.forward"
 _GLM_MADE = _replaced(
     "GLM-4.1V",
@@ -117,7 +150,7 @@ _KIMI_PREPARED = _prepared_apart(
 
 
 def _variant(name: str, versions: str, *parts: Part) -> Variant:
-    return Variant(name, version_in("vllm", versions), parts=(_OMNI_MADE, *parts))
+    return Variant(name, version_in("vllm", versions), parts=(_OMNI_MADE, _QWEN2_ATTENTION, _GLM_ATTENTION, *parts))
 
 
 PATCH = Patch(

@@ -1,6 +1,7 @@
-"""What stands in place of Glm4vVisionTransformer.forward before 0.24: nothing is asked of the device between layers.
+"""What stands in place of Glm4vVisionAttention.forward, and of Glm4vVisionTransformer.forward before 0.24.
 
-These releases look up how many patches each frame has in tensors on the device, image by image, to stretch the position
+What the layers of an encoder call share is bound once, and nothing is asked of the device between them. Releases before
+0.24 look up how many patches each frame has in tensors on the device, image by image, to stretch the position
 embeddings; the host knows.
 """
 
@@ -13,11 +14,32 @@ import torch
 from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.encoder_sequences import as_in_0_13, told
 from ascend_patches.npu.graph_capture import serves
+from ascend_patches.npu.vision_attention import attention
 from ascend_patches.npu.vision_transformers import frames_of
 
 if TYPE_CHECKING:
-    # The release's own, which is here while the patch is applied.
+    # The release's own, which are here while the patch is applied.
     def upstream_forward(model: Any, *args: Any, **kwargs: Any) -> torch.Tensor: ...
+    def upstream_attention_forward(layer: Any, *args: Any, **kwargs: Any) -> torch.Tensor: ...
+
+
+def attention_forward(
+    self: Any,
+    x: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    rotary_pos_emb_cos: torch.Tensor,
+    rotary_pos_emb_sin: torch.Tensor,
+    max_seqlen: torch.Tensor | None = None,
+) -> torch.Tensor:
+    return attention(
+        self,
+        upstream_attention_forward,
+        x,
+        rotary_pos_emb_cos,
+        rotary_pos_emb_sin,
+        cu_seqlens=cu_seqlens,
+        max_seqlen=max_seqlen,
+    )
 
 
 def forward_0_13(self: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]]) -> torch.Tensor:
