@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ascend_patches.npu.neighbours import behind
 from ascend_patches.npu.rotary_tables import Form, Mode, Tables, tables_of
 
 NAME = "npu_rotary_mul"
@@ -45,18 +46,25 @@ class Rotation(NamedTuple):
         """How heads of a shape are rotated by these very tensors; None if that takes more than the op."""
         import torch_npu
 
-        form = form_taken(shape, cos, dtype, "half" if layer.is_neox_style else "interleave")
-        if layer.enable_fp32_compute or form is None or form.rows != 1 or 2 * cos.shape[-1] != shape[-1]:
+        computed = torch.float32 if layer.enable_fp32_compute else dtype
+        form = form_taken(shape, cos, computed, "half" if layer.is_neox_style else "interleave")
+        if form is None or form.rows != 1 or 2 * cos.shape[-1] != shape[-1]:
             return None
         if not hasattr(torch_npu, NAME) or (form.mode == "interleave" and not self.interleaves()):
             return None
         mode, (of_cos, of_sin) = form.mode, tables_of(cos, sin, form)
 
         def turn(x: torch.Tensor) -> torch.Tensor:
-            result: torch.Tensor = torch_npu.npu_rotary_mul(x, of_cos, of_sin, rotary_mode=mode)
-            return result
+            result: torch.Tensor = torch_npu.npu_rotary_mul(x.to(computed), of_cos, of_sin, rotary_mode=mode)
+            return result.to(dtype)
 
         return turn
+
+
+def turns_by(rotation: Rotation, style: RotaryStyle, layer: Any) -> bool:
+    """Whether a layer's rotation is of that style, with that replacement behind it."""
+    rotary = layer._modules["apply_rotary_emb"]
+    return behind(rotary) is rotation and style_of(rotary) == style
 
 
 def turned(x: torch.Tensor, tables: Tables, mode: Mode) -> torch.Tensor:

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import is_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ascend_patches.npu.attention_kernels import Common
-from ascend_patches.npu.encoder_attention import Plan, Standing, lengths_given
-from ascend_patches.npu.encoder_call import CALLS, EncoderCall
 from ascend_patches.npu.graph_capture import serves
-from ascend_patches.npu.neighbours import behind, hooked_everywhere
-from ascend_patches.npu.rotary_mul import RotaryStyle, Rotation, Turn, style_of
-from ascend_patches.npu.shared_attention import Heads, SharedAttention
+from ascend_patches.npu.neighbours import behind
+from ascend_patches.npu.rotary_mul import style_of, turns_by
+from ascend_patches.npu.shared_attention import Heads, Turning, shared_by_layers
 
 if TYPE_CHECKING:
     # The release's own, which is here while the patch is applied.
@@ -80,14 +76,15 @@ def attention(
     **sequences: Any,
 ) -> torch.Tensor:
     """Attention over [tokens, 1, width] as in the releases, or [tokens, width]; ``upstream`` is the layer's own."""
-    shared = _shared(layer, x, cos, sin, sequences)
+    given = (sequences["cu_seqlens"], sequences.get("sequence_lengths"), cos, sin)
+    shared = shared_by_layers(layer, x, given, _turning)
     if shared is None and not _can_be_done_here(x, cos, sin):
         return _as_upstream(layer, upstream, x, cos, sin, **sequences)
     parts = layer._modules
     # Of two dimensions a linear layer makes two operations, of three it makes four.
     projected, _ = parts["qkv"](x if x.dim() == 2 else x.squeeze(1))
     if shared is not None and shared.attention.takes(projected):
-        turn = shared.turn or partial(parts["apply_rotary_emb"], cos=cos, sin=sin)
+        turn = shared.turning.turn or partial(parts["apply_rotary_emb"], cos=cos, sin=sin)
         context = shared.attention.context(projected, turn)
     else:
         context = _context(layer, projected, cos, sin, **sequences)
@@ -99,69 +96,14 @@ def _can_be_done_here(x: torch.Tensor, cos: torch.Tensor | None, sin: torch.Tens
     return serves() and cos is not None and sin is not None and (x.dim() == 2 or x.shape[1] == 1)
 
 
-# What layers share
-
-
-class _Shared(NamedTuple):
-    """What the layers of a call share that are given the same tensors."""
-
-    attention: SharedAttention
-    tokens: int
-    given: tuple[torch.Tensor | None, ...]
-    standing: Standing
-    """What is behind the attention of these layers."""
-    plan: Plan
-    rotation: Rotation | None
-    style: RotaryStyle | None
-    turn: Turn | None
-    """Of the rotation behind these layers; None where each calls its own submodule."""
-
-    def serves(self, layer: Any, x: torch.Tensor, given: tuple[torch.Tensor | None, ...]) -> bool:
-        """Whether a layer would do what the first one did, and is given the same."""
-        attention, rotary = layer._modules["attn"], layer._modules["apply_rotary_emb"]
-        return (
-            all(map(is_, given, self.given))
-            and x.shape[0] == self.tokens
-            and behind(attention) is self.standing
-            and self.standing.plan_of(attention) == self.plan
-            and (self.turn is None or (behind(rotary) is self.rotation and style_of(rotary) == self.style))
-            and not torch.is_grad_enabled()
-        )
-
-
-def _shared(
-    layer: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sequences: dict[str, Any]
-) -> _Shared | None:
-    """What this layer shares with the others of its call; None where it has to go the general way."""
-    if not CALLS.open or torch.compiler.is_compiling():
-        return None
-    call, cu_seqlens = CALLS.open[-1], sequences["cu_seqlens"]
-    given = (cu_seqlens, sequences.get("sequence_lengths"), cos, sin)
-    try:
-        shared: _Shared | None = call.shared[id(cu_seqlens)]
-    except KeyError:
-        shared = call.shared[id(cu_seqlens)] = _settled(call, layer, x, given)
-    return shared if shared is not None and shared.serves(layer, x, given) else None
-
-
-def _settled(call: EncoderCall, layer: Any, x: torch.Tensor, given: tuple[torch.Tensor | None, ...]) -> _Shared | None:
-    """Asked once: whether Python is recorded, on which stream this runs, what is behind the submodules, the lengths."""
-    cu_seqlens, sequence_lengths, cos, sin = given
-    if cu_seqlens is None or cos is None or sin is None or not _can_be_done_here(x, cos, sin) or hooked_everywhere():
-        return None
-    attention, rotary = layer._modules["attn"], layer._modules["apply_rotary_emb"]
-    standing, rotation = behind(attention), behind(rotary)
-    if standing is None or not standing.serves() or torch.is_grad_enabled():
-        return None
-    plan = standing.plan_of(attention)
-    tokens, count, size = x.shape[0], layer.num_attention_heads_per_partition, layer.hidden_size_per_attention_head
-    if (plan.heads, plan.kv_heads, plan.head_size) != (count, count, size):
-        return None
-    heads = Heads(tokens, count, size, x.dtype, x.device)
-    turn = rotation.of(rotary, torch.Size((1, tokens, 2 * count, size)), x.dtype, cos, sin) if rotation else None
-    common = Common(*lengths_given(1, tokens, tokens, cu_seqlens, sequence_lengths), count, count, plan.scale)
-    shared = SharedAttention(call, heads, plan, common, side_by_side=turn is not None)
-    return _Shared(shared, tokens, given, standing, plan, rotation, style_of(rotary) if rotation else None, turn)
+def _turning(layer: Any, cos: torch.Tensor, sin: torch.Tensor, heads: Heads) -> Turning:
+    """By the op where a replacement is behind the layers' rotation; otherwise each layer calls its own."""
+    rotary = layer._modules["apply_rotary_emb"]
+    rotation = behind(rotary)
+    turn = rotation.of(rotary, heads.side_by_side, heads.dtype, cos, sin) if rotation is not None else None
+    if turn is None:
+        return Turning(None, lambda layer: True)
+    return Turning(turn, partial(turns_by, rotation, style_of(rotary)))
 
 
 # The general way

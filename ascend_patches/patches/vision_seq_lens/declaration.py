@@ -149,6 +149,32 @@ _KIMI_PREPARED = _prepared_apart(
 )
 
 
+def _kimi_attention(replace: str, *relies_on: str) -> Part:
+    return Part(
+        "attention of Kimi-K2.5",
+        (
+            Rewrite(
+                "vllm.model_executor.models.kimi_k25_vit:MoonViTEncoderLayer.attention_qkvpacked",
+                replace=replace,
+                original_as="upstream_attention",
+            ),
+        ),
+        ("vllm.model_executor.models.kimi_k25_vit:MoonViTEncoderLayer.__init__", _CALLED_BY_MODULES, *relies_on),
+    )
+
+
+_KIMI_ROPE = "vllm.model_executor.models.kimi_k25_vit:apply_rope"
+_KIMI_0_15 = (
+    _KIMI_MADE,
+    _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_15", _KIMI_ROPE),
+)
+_KIMI_0_23 = (
+    _KIMI_PREPARED,
+    _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_23", _KIMI_ROPE),
+)
+_KIMI_0_29 = (_KIMI_PREPARED, _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_29"))
+
+
 def _variant(name: str, versions: str, *parts: Part) -> Variant:
     return Variant(name, version_in("vllm", versions), parts=(_OMNI_MADE, _QWEN2_ATTENTION, _GLM_ATTENTION, *parts))
 
@@ -165,11 +191,14 @@ PATCH = Patch(
     retire="once the oldest vllm-ascend in use gets host sequence lengths from each of these encoders",
     variants=(
         _variant("vllm-0.13", ">=0.13,<0.15", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE),
-        _variant("vllm-0.15", ">=0.15,<0.21", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, _KIMI_MADE, _AUDIO),
-        _variant("vllm-0.21", ">=0.21,<0.22", _QWEN2_MADE, _QWEN2_5_PREPARED, _GLM_MADE, _KIMI_MADE, _AUDIO),
-        _variant("vllm-0.22", ">=0.22,<0.23", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, _KIMI_MADE, _AUDIO),
-        _variant("vllm-0.23", ">=0.23,<0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, _KIMI_PREPARED, _AUDIO),
-        _variant("vllm-0.24", ">=0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, _KIMI_PREPARED, _AUDIO),
+        _variant("vllm-0.15", ">=0.15,<0.21", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, *_KIMI_0_15, _AUDIO),
+        _variant("vllm-0.21", ">=0.21,<0.22", _QWEN2_MADE, _QWEN2_5_PREPARED, _GLM_MADE, *_KIMI_0_15, _AUDIO),
+        _variant("vllm-0.22", ">=0.22,<0.23", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_15, _AUDIO),
+        _variant("vllm-0.23", ">=0.23,<0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_23, _AUDIO),
+        _variant("vllm-0.24", ">=0.24,<0.29", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, *_KIMI_0_23, _AUDIO),
+        _variant("vllm-0.29", ">=0.29,<0.31", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, *_KIMI_0_29, _AUDIO),
+        # Kimi-K2.5 rotates by a kernel of its own where there is Triton.
+        _variant("vllm-0.31", ">=0.31", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, _KIMI_PREPARED, _AUDIO),
     ),
     exemptions=(Exemption(version_in("vllm", "<0.13"), "before 0.13 no release has an encoder attention to serve"),),
 )
