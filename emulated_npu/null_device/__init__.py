@@ -1,0 +1,8 @@
+"""A device that does nothing: its kernels work out a shape, allocate and return, so that what is left is the host's time."""
+
+from __future__ import annotations
+
+from ._building import CannotBuildError
+from ._device import Counts, begin, counts, install, installed, set_costs, without_rule
+
+__all__ = ["install", "installed", "begin", "counts", "Counts", "set_costs", "without_rule", "CannotBuildError"]

@@ -1,0 +1,161 @@
+"""Runs both sides of a comparison by turns, and says what they took."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from releases import runner
+from releases.pairs import Pair
+from releases.store import Store
+
+from . import pictures
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SIDES = ("upstream", "patched")
+FORWARDS = 3
+"""Timed in a turn, after one that is not: what the other side left in the processor's caches is gone by then."""
+WARM = 4
+
+
+class SideError(Exception):
+    """A side ended before it answered."""
+
+
+class Process:
+    """A side's process."""
+
+    def __init__(self, side: str, pair: Pair, store: Store, layers: int, *, patched: bool) -> None:
+        self.side = side
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
+        environ = runner.environment(pair, store, environ, without=["emulated_npu"])
+        # One seed of hashes: else dictionaries of the two sides would lie differently.
+        environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+        script = str(REPOSITORY / "tools" / "host_time" / "side.py")
+        self._process = subprocess.Popen(
+            [store.interpreter.executable, script, "patched" if patched else "upstream", str(layers)],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not os.environ.get("BENCH_HOST_DEBUG") else None,
+            text=True,
+        )
+
+    def ask(self, do: str, **words: Any) -> Any:
+        self.tell(do, **words)
+        return self.answer()
+
+    def tell(self, do: str, **words: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **words}) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            _, errors = self._process.communicate()
+            raise SideError(f"the {self.side} side ended:\n{(errors or '')[-4000:]}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        # Ends the lines that it waits for.
+        self._process.communicate()
+
+
+@dataclass(frozen=True)
+class Time:
+    """Microseconds of one forward on one side: the median of all turns, and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one forward of an encoder takes upstream and patched."""
+
+    upstream: Time
+    patched: Time
+    ratio: float
+    """The median of what the turns' pairs had: what else the machine did was done to both of a pair."""
+    ratio_low: float
+    ratio_high: float
+    turns: int
+
+    def as_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Release:
+    """Both sides of one release."""
+
+    def __init__(self, pair: Pair, store: Store, layers: int, *, same: bool = False) -> None:
+        self.sides = {side: Process(side, pair, store, layers, patched=side == "patched" and not same) for side in SIDES}
+        for process in self.sides.values():
+            process.tell("start")
+        answers = [process.answer() for process in self.sides.values()]
+        self.there: list[str] = answers[0]["there"]
+
+    def __enter__(self) -> Release:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.sides.values():
+            process.close()
+
+    def make(self, encoder: str) -> dict[str, str]:
+        """Make the encoder on both sides; gives the states of the patches."""
+        for process in self.sides.values():
+            process.tell("make", encoder=encoder)
+        states: dict[str, str] = [process.answer() for process in self.sides.values()][-1]["states"]
+        return states
+
+    def compare(self, images: int, turns: int, *, video: bool = False, new: bool = False) -> Comparison:
+        """Time forwards of both sides by turns."""
+        known = pictures.repeated(images, video=video)
+        for process in self.sides.values():
+            process.tell("warm", grids=[known] * WARM)
+        for process in self.sides.values():
+            process.answer()
+        taken: dict[str, list[float]] = {side: [] for side in SIDES}
+        for turn in range(turns):
+            grids = [
+                pictures.new(images, turn * (FORWARDS + 1) + index, video=video) if new else known
+                for index in range(FORWARDS + 1)
+            ]
+            for side in SIDES if turn % 2 else SIDES[::-1]:
+                times = self.sides[side].ask("run", grids=grids)[1:]
+                taken[side].append(sum(times) / len(times) / 1000 if new else statistics.median(times) / 1000)
+        ratios = [new_time / old for old, new_time in zip(*(taken[side] for side in SIDES), strict=True)]
+        low, ratio, high = _quartiles(ratios)
+        return Comparison(*(_time(taken[side]) for side in SIDES), ratio, low, high, turns)
+
+    def count(self, images: int, *, video: bool = False) -> dict[str, Any]:
+        """What a repeated forward does, by side."""
+        grids = pictures.repeated(images, video=video)
+        return {side: process.ask("count", grids=grids) for side, process in self.sides.items()}
+
+
+def _time(values: Sequence[float]) -> Time:
+    low, median, high = _quartiles(values)
+    return Time(median, low, high)
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) < 2:
+        return values[0], values[0], values[0]
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
+def say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
