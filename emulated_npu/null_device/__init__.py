@@ -1,4 +1,4 @@
-"""A device that does nothing: its kernels work out a shape, allocate and return, so that what is left is the host's time."""
+"""A device that does nothing: kernels work out a shape, allocate and return, so that the host's time is left."""
 
 from __future__ import annotations
 

@@ -78,7 +78,9 @@ def _digest(compiler: list[str]) -> str:
     try:
         version = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise CannotBuildError(f"{' '.join(compiler)} --version fails: {error}. Set CXX to a working compiler.") from error
+        raise CannotBuildError(
+            f"{' '.join(compiler)} --version fails: {error}. Set CXX to a working compiler."
+        ) from error
     found = hashlib.sha256(version)
     # Two environments may have a torch of one version and different builds of it.
     found.update("\0".join([*compiler, *_FLAGS, torch.__version__, torch.__file__]).encode())

@@ -71,11 +71,16 @@ class ExternalEvent(Event):
 
 def current_stream(device: Any = None) -> Stream:
     found = torch._C._accelerator_getStream(0)
-    return Stream(stream_id=found.stream_id, device_index=0, device_type=_PRIVATE_USE_1)
+    return _stream(found.stream_id)
 
 
 def default_stream(device: Any = None) -> Stream:
-    return Stream(stream_id=0, device_index=0, device_type=_PRIVATE_USE_1)
+    return _stream(0)
+
+
+def _stream(number: int) -> Stream:
+    found: Stream = Stream(stream_id=number, device_index=0, device_type=_PRIVATE_USE_1)
+    return found
 
 
 def set_stream(stream: Any) -> None:

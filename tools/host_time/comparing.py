@@ -99,7 +99,9 @@ class Release:
     """Both sides of one release."""
 
     def __init__(self, pair: Pair, store: Store, layers: int, *, same: bool = False) -> None:
-        self.sides = {side: Process(side, pair, store, layers, patched=side == "patched" and not same) for side in SIDES}
+        self.sides = {
+            side: Process(side, pair, store, layers, patched=side == "patched" and not same) for side in SIDES
+        }
         for process in self.sides.values():
             process.tell("start")
         answers = [process.answer() for process in self.sides.values()]
@@ -137,7 +139,8 @@ class Release:
                 taken[side].append(sum(times) / len(times) / 1000 if new else statistics.median(times) / 1000)
         ratios = [new_time / old for old, new_time in zip(*(taken[side] for side in SIDES), strict=True)]
         low, ratio, high = _quartiles(ratios)
-        return Comparison(*(_time(taken[side]) for side in SIDES), ratio, low, high, turns)
+        upstream, patched = (_time(taken[side]) for side in SIDES)
+        return Comparison(upstream, patched, ratio, low, high, turns)
 
     def count(self, images: int, *, video: bool = False) -> dict[str, Any]:
         """What a repeated forward does, by side."""

@@ -12,7 +12,7 @@ LARGEST = 32
 
 
 def repeated(images: int, *, video: bool = False) -> Grids:
-    """The grids of a forward that comes again and again: so many pictures of a few sizes, or a video of eight frames."""
+    """The grids of a forward that comes again: so many pictures of a few sizes, or a video of eight frames."""
     if video:
         return [[8, 16, 16]]
     return [[1, *_SIZES[index % len(_SIZES)]] for index in range(images)]

@@ -6,7 +6,8 @@ import importlib
 from types import SimpleNamespace
 from typing import Any
 
-from ascend_patches.checks import ascend_layers, encoders as checked, world
+from ascend_patches.checks import encoders as checked
+from ascend_patches.checks import world
 
 
 def start() -> None:
