@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ._building import CannotBuildError
-from ._device import Counts, begin, counts, install, installed, set_costs, without_rule
+from ._null_torch import Counts, begin, counts, install, installed, set_costs, without_rule
 
 __all__ = ["install", "installed", "begin", "counts", "Counts", "set_costs", "without_rule", "CannotBuildError"]

@@ -62,9 +62,9 @@ def install(torch_npu: str = _schemas.NEWEST) -> None:
 
     torch.ops.load_library(_building.library())
     torch.utils.rename_privateuse1_backend("npu")
-    from . import _npu_module
+    from . import _null_npu
 
-    torch._register_device_module("npu", _npu_module)
+    torch._register_device_module("npu", _null_npu)
     torch.utils.generate_methods_for_privateuse1_backend()
     _state.release = torch_npu
     _define(schemas)
