@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from . import dependencies, proof, runner, shims
 from .errors import CannotRunError, ReleasesError
-from .pairs import PAIRS, Pair, find
+from .pairs import OLDER, PAIRS, Pair, find
 from .store import Distribution, Store, default_root
 
 _DESCRIPTION = """\
@@ -98,6 +98,8 @@ def _chosen(options: argparse.Namespace) -> tuple[Pair, ...]:
 
 def _fetch(store: Store, pairs: Sequence[Pair], *, verify: bool) -> int:
     wanted = [each for pair in pairs for each in dependencies.needed(pair)]
+    if pairs == PAIRS:  # of the older releases only the code is read
+        wanted += [each for pair in OLDER for each in pair.upstream]
     if verify:
         _discard_damaged(store, wanted)
     store.fetch(wanted, _say)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from packaging.version import Version
+
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring.patch import Patch
@@ -12,7 +14,7 @@ from ascend_patches.settings.reader import Settings
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.sources import Roots
 
-from .pairs import PAIRS, Pair
+from .pairs import OLDER, PAIRS, Pair
 from .store import Store
 
 
@@ -58,13 +60,17 @@ def outcomes(pair: Pair, store: Store, lock: Lock | None = None) -> list[Outcome
 
 def document(store: Store) -> str:
     """docs/compatibility.md."""
-    table = {release(pair): {one.patch: one for one in outcomes(pair, store)} for pair in PAIRS}
+    table = {
+        release(pair) + (" (older)" if pair in OLDER else ""): {one.patch: one for one in outcomes(pair, store)}
+        for pair in sorted((*PAIRS, *OLDER), key=lambda pair: (bool(pair.ascend), Version(pair.ascend or pair.vllm)))
+    }
     names = [patch.name for patch in PATCHES]
     lines = [
         "# Compatibility",
         "",
         "What becomes of each patch, when it is on, on each release that the tests run. `tools/compatibility` writes",
-        "this page from the released sources and the lock; the tests hold every cell against the release itself.",
+        "this page from the released sources and the lock; the tests hold every cell against the release itself. Rows",
+        "that are marked as older are read and not run.",
         "",
         "| release | " + " | ".join(f"`{name}`" for name in names) + " |",
         "| --- |" + " --- |" * len(names),

