@@ -112,6 +112,7 @@ _EXAMPLES = {
     "list": ("ascend-patches list", "ascend-patches list --names"),
     "explain": ("ascend-patches explain rotary-embedding", "ascend-patches explain rotary-embedding --all"),
     "doctor": ("ascend-patches doctor", "ascend-patches doctor --json"),
+    "report": ("ascend-patches report", "ascend-patches report --dir /run/ap > report.md"),
     "check": (
         "ascend-patches check vllm-ascend==0.23.0               its vLLM is filled in",
         "ascend-patches check vllm==0.26.0 vllm-ascend==0.26.0rc1",
@@ -198,6 +199,9 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("patch", metavar="PATCH")
     explain.add_argument("--all", action="store_true", help="every variant, target and measurement as well")
     with_json(with_config(command("doctor", "doctor:doctor", "is activation in place, does it reach every process")))
+
+    told = with_json(with_config(command("report", "issue_report:issue_report", "all that an issue needs, masked")))
+    told.add_argument("--dir", metavar="DIR", help="with the reports that processes left in this directory")
 
     check = with_wheels(command("check", "upgrade:check", "what every patch would do on a release, before an upgrade"))
     check.add_argument("releases", nargs="+", metavar="RELEASE", help="vllm-ascend==Y, vllm==X, a wheel, a folder")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ascend_patches import catalogue
-from ascend_patches.commands import console
+from ascend_patches.commands import console, neighbourhood
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.errors import AscendPatchesError, InstallError
 from ascend_patches.process.toolkit import Toolkit
@@ -37,19 +37,25 @@ class Finding(NamedTuple):
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    findings = [
+    found = findings(arguments.config)
+    if arguments.json:
+        print(json.dumps([finding._asdict() for finding in found], indent=2))
+    else:
+        print(console.table(["", "subject", "finding"], found))
+    return 1 if any(finding.level == "problem" for finding in found) else 0
+
+
+def findings(config: str | None) -> list[Finding]:
+    """Everything that is looked at, in the order in which it is shown."""
+    return [
         *_versions(),
         *_start_hooks(),
         *_vllm_plugin(),
         *_ray(),
-        *_settings(arguments.config),
+        *_neighbours(),
+        *_settings(config),
         *_report_directory(),
     ]
-    if arguments.json:
-        print(json.dumps([finding._asdict() for finding in findings], indent=2))
-    else:
-        print(console.table(["", "subject", "finding"], findings))
-    return 1 if any(finding.level == "problem" for finding in findings) else 0
 
 
 def _versions() -> Iterator[Finding]:
@@ -157,6 +163,24 @@ def _stays_with_the_driver(variable: str) -> bool:
     told = variable in named or any(prefix and variable.startswith(prefix) for prefix in prefixes)
     # The emulated NPU's platform sends its own.
     return variable.startswith("ASCEND_PATCHES") and not variable.startswith("ASCEND_PATCHES_EMULATED") and not told
+
+
+def _neighbours() -> Iterator[Finding]:
+    """Other software that changes vLLM in the same process, and where it meets a target of ours."""
+    patches = catalogue.known().patches.values()
+    for neighbour, version in neighbourhood.present():
+        what = f"{neighbour.name} ({version}) {neighbour.how}; {neighbour.advice}"
+        yield Finding("note", "neighbours", what)
+        for met in neighbourhood.meetings(neighbour, patches):
+            what = f"{neighbour.name} replaces {met.target} as well, in {met.file}, line {met.line}: see {met.patch}"
+            yield Finding("note", "neighbours", f"{what} in status once the model is loaded")
+    plugins = neighbourhood.other_plugins()
+    if plugins:
+        yield Finding("note", "neighbours", f"vLLM loads other plugins as well: {', '.join(plugins)}")
+    start_files = neighbourhood.other_start_files()
+    if start_files:
+        what = f"other start files run code in every Python: {', '.join(start_files)}"
+        yield Finding("note", "neighbours", what)
 
 
 def _settings(config: str | None) -> Iterator[Finding]:

@@ -22,10 +22,24 @@ from ascend_patches.upstream.environment import here
 def status(arguments: argparse.Namespace) -> int:
     if arguments.dir is not None:
         return _status_of_directory(arguments.dir, arguments.json)
+    data, stopped = gathered(arguments.config)
+    if arguments.json:
+        print(json.dumps(data, indent=2))
+    else:
+        _print_status(data)
+        for note in data["notes"]:
+            print(f"\nnote: {note}")
+        if stopped:
+            print(f"\nvLLM would not start: {stopped}")
+    return 1 if stopped or _something_failed(data) else 0
+
+
+def gathered(config: str | None) -> tuple[dict[str, Any], str]:
+    """What every patch does in this environment, and why vLLM would not start where strict mode says so."""
     toolkit = wired()
     stopped = ""
     try:
-        toolkit.activate("ascend-patches status", config=arguments.config)
+        toolkit.activate("ascend-patches status", config=config)
     except StrictModeError as error:
         stopped = str(error)
     data = report.status(toolkit)
@@ -36,16 +50,8 @@ def status(arguments: argparse.Namespace) -> int:
             patch["foreseen"] = {"verdict": foreseen.verdict, "reason": foreseen.reason}
             if foreseen.ineffective and data["mode"] == "strict":
                 stopped = stopped or f"strict mode: {patch['name']}: {foreseen.reason}"
-    notes = _without_a_start(toolkit) if data["mode"] != "off" else []
-    if arguments.json:
-        print(json.dumps({**data, "notes": notes}, indent=2))
-    else:
-        _print_status(data)
-        for note in notes:
-            print(f"\nnote: {note}")
-        if stopped:
-            print(f"\nvLLM would not start: {stopped}")
-    return 1 if stopped or _something_failed(data) else 0
+    data["notes"] = _without_a_start(toolkit) if data["mode"] != "off" else []
+    return data, stopped
 
 
 def _without_a_start(toolkit: Toolkit) -> list[str]:
@@ -137,7 +143,7 @@ def _print_status(data: dict[str, Any]) -> None:
     print(console.field("versions", found))
     rows = []
     for patch in data["patches"]:
-        rows.append([patch["name"], patch["state"], patch["variant"] or "-", _reason(patch)])
+        rows.append([patch["name"], patch["state"], patch["variant"] or "-", reason(patch)])
     if rows:
         print()
         print(console.table(["patch", "state", "variant", "reason"], rows))
@@ -153,7 +159,7 @@ _WHEN_IMPORTED = {
 }
 
 
-def _reason(patch: dict[str, Any]) -> str:
+def reason(patch: dict[str, Any]) -> str:
     """Why a patch is in its state; of one that waits, what will become of it."""
     foreseen = patch.get("foreseen")
     return f"{_WHEN_IMPORTED[foreseen['verdict']]}: {foreseen['reason']}" if foreseen else str(patch["reason"])

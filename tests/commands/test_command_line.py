@@ -28,6 +28,7 @@ COMMANDS = (
     "compare",
     "verify",
     "completion",
+    "report",
 )
 
 

