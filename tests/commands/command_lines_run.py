@@ -63,7 +63,22 @@ LINES = (
     *("a.b.c.d.e.f = 1", "= =", "x = 1979-05-27", "x = inf", "\ufeff", '"\\ud800" = 1', "[a", "]]", "x = '''"),
 )
 REPORT: dict[str, Any] = {"host": "h", "pid": 1, "running": None, "problems": [], "patches": [], "versions": {}}
-VALUES = (None, True, -1, 1e308, "", "x" * 300, [], {}, [None], [{}], {"a": 1}, "\x1b[31m", "\u202e", float("nan"))
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    1e308,
+    "",
+    "x" * 300,
+    [],
+    {},
+    [None],
+    [{}],
+    {"a": 1},
+    "\x1b[31m",
+    "\u202e",
+    float("nan"),
+)
 
 
 def main() -> None:
