@@ -21,8 +21,11 @@ class SettingsError(AscendPatchesError):
     ``strict`` says whether what could be understood of them asks for strict mode.
     """
 
+    SHOWN = 50
+
     def __init__(self, mistakes: list[str], strict: bool = False) -> None:
-        super().__init__("\n".join(mistakes))
+        more = [f"... and {len(mistakes) - self.SHOWN} mistakes more"] if len(mistakes) > self.SHOWN else []
+        super().__init__("\n".join([*mistakes[: self.SHOWN], *more]))
         self.mistakes = mistakes
         self.strict = strict
 

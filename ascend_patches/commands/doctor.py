@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ascend_patches import catalogue
+from ascend_patches.basics.paths import absolute, from_variable
 from ascend_patches.commands import console, neighbourhood
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.errors import AscendPatchesError, InstallError
@@ -202,9 +203,9 @@ def _settings(config: str | None) -> Iterator[Finding]:
 
 
 def _report_directory() -> Iterator[Finding]:
-    folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
+    folder = from_variable("ASCEND_PATCHES_REPORT_DIR")
     if folder:
-        existing = os.path.abspath(folder)
+        existing = absolute(folder)
         while not os.path.lexists(existing):
             existing = os.path.dirname(existing)
         usable = os.path.isdir(existing) and os.access(existing, os.W_OK)

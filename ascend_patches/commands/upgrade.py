@@ -18,7 +18,7 @@ from ascend_patches.declaring.patch import Patch, Variant
 from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.settings import reader
-from ascend_patches.settings.reader import Choice
+from ascend_patches.settings.model import Choice, Settings
 from ascend_patches.upstream import named_releases
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.environment import here as this_environment
@@ -170,7 +170,7 @@ def _change(before: _Outcome, after: _Outcome) -> str:
     return "as before"
 
 
-def _side(text: str, known: Registry, chosen: reader.Settings, lock: Lock, wheels: str | None) -> _Side:
+def _side(text: str, known: Registry, chosen: Settings, lock: Lock, wheels: str | None) -> _Side:
     if text == "here":
         releases = [name for name in ("vllm", "vllm-ascend") if this_environment.installed(name) is not None]
         if not releases:
@@ -189,7 +189,7 @@ def _look(
     where: Environment,
     code: Sources,
     known: Registry,
-    chosen: reader.Settings,
+    chosen: Settings,
     lock: Lock,
 ) -> _Side:
     outcomes = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ascend_patches.deciding.decision import Decision, decide
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring.patch import Patch
-from ascend_patches.settings.reader import Choice
+from ascend_patches.settings.model import Choice
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.sources import Installation, Sources
 

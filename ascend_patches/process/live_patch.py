@@ -18,7 +18,7 @@ from ascend_patches.replacing import replace
 from ascend_patches.replacing.find import Found, find, foreign_wrapper
 from ascend_patches.replacing.rebind import rebind
 from ascend_patches.replacing.site import Site
-from ascend_patches.settings.reader import Choice
+from ascend_patches.settings.model import Choice
 from ascend_patches.upstream import distributions, fingerprints
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.finding import Finding
@@ -217,7 +217,7 @@ class LivePatch:
             return Finding("absent", str(error))
         wrapper = foreign_wrapper(found.value)
         if wrapper:
-            return Finding("wrapped", f"{target} is wrapped by {wrapper}, whose work a replacement would undo")
+            return Finding("absent", f"{target} is wrapped by {wrapper}, whose work a replacement would undo")
         known = self.looked_at.get(target)
         if known is None or known[0] is not found.value:
             fingerprint = fingerprints.of_function(found.value)

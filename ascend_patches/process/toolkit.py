@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import RLock, get_ident
+from threading import get_ident
 from types import ModuleType
 
 from ascend_patches.deciding.lock import Lock
@@ -18,12 +18,14 @@ from ascend_patches.errors import AscendPatchesError, LockError, SettingsError, 
 from ascend_patches.process import identity
 from ascend_patches.process.complaints import Complaints, described
 from ascend_patches.process.finder import Finder, finder
+from ascend_patches.process.forking import ForkLock
 from ascend_patches.process.imports import Imports
 from ascend_patches.process.listener import Listener
 from ascend_patches.process.live_patch import NO_IMPORT, Event, LivePatch, holders_of
 from ascend_patches.replacing.holders import out_of_reach
 from ascend_patches.settings import mode
-from ascend_patches.settings.reader import Choice, Settings, find_file, load
+from ascend_patches.settings.model import Choice, Settings
+from ascend_patches.settings.reader import find_file, load
 from ascend_patches.upstream.environment import Environment, here
 
 
@@ -38,7 +40,7 @@ class Toolkit:
         self.imports = Imports(finder)
         self.complain = Complaints()
         self.listeners: list[Listener] = []
-        self.lock = RLock()
+        self.lock = ForkLock()
         self.activated_by: str | None = None
         self.settings = Settings()
         self.registry = Registry()
@@ -187,9 +189,7 @@ class Toolkit:
             self.fatal = f"strict mode: {'; '.join(complaints)}" if complaints else None
         self.imports.finder.install()
         # A forked child gets a toolkit that no thread is in the middle of changing, and leaves a report of its own.
-        os.register_at_fork(
-            before=self.lock.acquire, after_in_parent=self.lock.release, after_in_child=self._after_fork
-        )
+        self.lock.hold_across_forks(lambda: self._tell(lambda listener: listener.forked()))
 
     def _refuse_settings(self, error: AscendPatchesError, config: str | os.PathLike[str] | None) -> None:
         """Nothing is on by settings that cannot be used; in strict mode nothing starts with them either."""
@@ -261,10 +261,6 @@ class Toolkit:
 
     def _changed(self) -> None:
         self._tell(lambda listener: listener.changed())
-
-    def _after_fork(self) -> None:
-        self.lock.release()
-        self._tell(lambda listener: listener.forked())
 
     def _tell(self, say: Callable[[Listener], str]) -> None:
         self.unreported = "; ".join(filter(None, map(say, self.listeners)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ascend_patches.basics.modules import is_being_executed
+from ascend_patches.basics.paths import from_variable
 from ascend_patches.process.complaints import described
 from ascend_patches.process.listener import Listener
 from ascend_patches.process.toolkit import Toolkit
@@ -25,7 +25,7 @@ class Reports(Listener):
         self._toolkit = toolkit
 
     def changed(self) -> str:
-        folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
+        folder = from_variable("ASCEND_PATCHES_REPORT_DIR")
         if not folder:
             return ""
         from ascend_patches.reporting import report

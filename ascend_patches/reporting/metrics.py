@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ascend_patches.basics.paths import from_variable
 from ascend_patches.reporting import report
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class _Collector:
 
     def _all(self) -> Iterator[Told]:
         yield from _of_this_process(self._toolkit)
-        folder = os.environ.get("ASCEND_PATCHES_REPORT_DIR")
+        folder = from_variable("ASCEND_PATCHES_REPORT_DIR")
         refused: list[str] = []
         for data in report.of_the_others(folder, refused) if folder else ():
             for patch in data["patches"]:

@@ -7,134 +7,30 @@ is a mistake in all of them: nothing is guessed, and nothing is switched on by s
 from __future__ import annotations
 
 import os
-import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ascend_patches.basics.paths import absolute
 from ascend_patches.declaring.patch import OptionValue, Patch
 from ascend_patches.errors import SettingsError, VersionError
+from ascend_patches.settings.contradictions import contradictions
 from ascend_patches.settings.mode import asked_for
+from ascend_patches.settings.model import MODES, REPORT_READERS, UNKNOWN, Override, PatchSettings, Settings
+from ascend_patches.settings.permissions import read_trusted
 from ascend_patches.upstream.distributions import normalised
-from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.versions import Range, parse_range
 
 if TYPE_CHECKING:
     from ascend_patches.settings.lines import Path
 
-MODES = ("on", "off", "strict")
-UNKNOWN = ("skip", "apply")
-REPORT_READERS = ("owner", "group", "all")
 MACHINE_WIDE = "/etc/ascend_patches/patches.toml"
 
 SHARE = "a number from 0 to 1"
 COUNT = "an integer from 0 on"
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-_LARGEST = 256_000
 _DEEPEST = len(("patches", "NAME", "override", 0, "when", "PACKAGE"))
-
-
-class Override(NamedTuple):
-    """Other values for the releases that its condition names."""
-
-    when: Mapping[str, Range]
-    values: Mapping[str, OptionValue]
-    path: Path
-
-    def applies(self, where: Environment) -> bool:
-        return all(self._admits(where, package, range_) for package, range_ in self.when.items())
-
-    def can_meet(self, other: Override) -> bool:
-        """Whether both can apply to one release of a package that both speak of."""
-        shared = self.when.keys() & other.when.keys()
-        return bool(shared) and all(self.when[package].meets(other.when[package]) for package in shared)
-
-    @staticmethod
-    def _admits(where: Environment, package: str, range_: Range) -> bool:
-        found = where.installed(package)
-        return found is not None and found.version is not None and range_.admits(found.version)
-
-
-class PatchSettings(NamedTuple):
-    """What the file says of one patch."""
-
-    values: Mapping[str, OptionValue] = _NOTHING
-    overrides: tuple[Override, ...] = ()
-
-
-class Choice(NamedTuple):
-    """What is in force for one patch: on or off, why, with which options, and what to do with unknown code.
-
-    ``shadow`` is the share of calls that run the original too, and ``quarantine`` how many of these may differ before
-    the patch is reverted; 0 for never.
-    """
-
-    enabled: bool
-    reason: str
-    options: Mapping[str, OptionValue]
-    unknown: str
-    shadow: float = 0.0
-    quarantine: int = 1
-
-
-class Settings(NamedTuple):
-    """The settings in force in this process."""
-
-    mode: str = "on"
-    unknown: str = "skip"
-    patches: Mapping[str, PatchSettings] = _NOTHING
-    enable: frozenset[str] = frozenset()
-    disable: frozenset[str] = frozenset()
-    file: str | None = None
-    shadow: float = 0.0
-    quarantine: int = 1
-    report_readers: str = "group"
-    """Who may read the reports that processes leave: their owner alone, the owner's group, or all."""
-    shadow_of: Mapping[str, float] = _NOTHING
-    """The shares that the environment gives, by patch."""
-
-    def choice(self, patch: Patch, where: Environment) -> Choice:
-        """What is in force for a patch in those surroundings; SettingsError if two overrides disagree there."""
-        said = self.patches.get(patch.name, PatchSettings())
-        values: dict[str, OptionValue] = {
-            "enabled": patch.default,
-            "unknown": self.unknown,
-            "shadow": self.shadow,
-            "quarantine": self.quarantine,
-            **{name: option.default for name, option in patch.options.items()},
-        }
-        reason = "by default"
-        if "enabled" in said.values:
-            reason = f"by {self.file}"
-        values |= said.values
-        in_force: dict[str, Override] = {}
-        for override in said.overrides:
-            if not override.applies(where):
-                continue
-            for key, value in override.values.items():
-                if key in in_force and in_force[key].values[key] != value:
-                    both = f"[{_condition(in_force[key])}] and [{_condition(override)}]"
-                    where_to_look = f"{self.file}: patches.{patch.name}.{key}"
-                    mistake = f"{where_to_look}: two overrides apply here and disagree: {both}"
-                    raise SettingsError([mistake], strict=self.mode == "strict")
-                in_force[key] = override
-                values[key] = value
-                if key == "enabled":
-                    reason = f"by {self.file}, for {_condition(override)}"
-        for names, switched, variable in (
-            (self.enable, True, "ASCEND_PATCHES_ENABLE"),
-            (self.disable, False, "ASCEND_PATCHES_DISABLE"),
-        ):
-            if patch.name in names:
-                values["enabled"], reason = switched, f"by {variable}"
-        values["shadow"] = self.shadow_of.get(patch.name, values["shadow"])
-        enabled, unknown = bool(values.pop("enabled")), str(values.pop("unknown"))
-        shadow, quarantine = float(values.pop("shadow")), int(values.pop("quarantine"))
-        why = f"switched {'on' if enabled else 'off'} {reason}"
-        return Choice(enabled, why, values, unknown, shadow, quarantine)
 
 
 def load(patches: Mapping[str, Patch], path: str | os.PathLike[str] | None = None) -> Settings:
@@ -151,7 +47,7 @@ def find_file(path: str | os.PathLike[str] | None = None) -> str | None:
     """The settings file to read: the named one, else the environment's, else the machine's, else none."""
     for named in (path, os.environ.get("ASCEND_PATCHES_CONFIG") or None):
         if named is not None:
-            return os.path.abspath(os.path.expanduser(os.fspath(named)))
+            return absolute(os.path.expanduser(os.fspath(named)))
     return next((place for place in (environment_wide(), MACHINE_WIDE) if os.path.lexists(place)), None)
 
 
@@ -168,7 +64,7 @@ def read_file(file: str, patches: Mapping[str, Patch]) -> Settings:
     else:
         import tomli as tomllib
 
-    text = _read_trusted(file)
+    text = read_trusted(file)
     try:
         try:
             document = tomllib.loads(text)
@@ -286,7 +182,12 @@ class _Reader:
                 override = self._override(patch, (*path, "override", index), entry)
                 if override is not None:
                     overrides.append(override)
-        self._refuse_contradictions(overrides)
+        for later, earlier, disputed in contradictions(overrides):
+            self._mistake(
+                later.path,
+                f"contradicts the override of line {self._lines[earlier.path]} about {', '.join(disputed)}: "
+                f"some release is in [{earlier.condition}] and in [{later.condition}]",
+            )
         return PatchSettings(values, tuple(overrides))
 
     def _values(self, patch: Patch, path: Path, table: Mapping[str, object]) -> dict[str, OptionValue]:
@@ -340,23 +241,6 @@ class _Reader:
                     self._mistake((*place, package), str(error))
         return Override(when, values, path)
 
-    def _refuse_contradictions(self, overrides: list[Override]) -> None:
-        for index, later in enumerate(overrides):
-            for earlier in overrides[:index]:
-                disputed = [
-                    key
-                    for key in later.values.keys() & earlier.values.keys()
-                    if later.values[key] != earlier.values[key]
-                ]
-                if disputed and later.can_meet(earlier):
-                    self._mistake(
-                        later.path,
-                        f"contradicts the override of line {self._lines[earlier.path]} about "
-                        f"{', '.join(sorted(disputed))}: "
-                        f"some release is in [{_condition(earlier)}] and in [{_condition(later)}]",
-                    )
-                    break
-
     def _only(self, path: Path, table: Mapping[str, object], expected: tuple[str, ...]) -> None:
         for key in table:
             if key not in expected:
@@ -394,57 +278,6 @@ class _Reader:
         from ascend_patches.settings.lines import lines_of
 
         return lines_of(self.text, depth=_DEEPEST)
-
-
-def _read_trusted(file: str) -> str:
-    try:
-        # Opening a pipe would wait for somebody to write into it.
-        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise SettingsError([f"{file}: not read: it is no regular file"])
-            if os.geteuid() == 0:
-                _refuse_if_others_can_write(file, status)
-            content = stream.read(_LARGEST + 1)
-    except OSError as error:
-        raise SettingsError([f"{file}: cannot be read: {error.strerror or error}"]) from None
-    except ValueError as error:
-        raise SettingsError([f"{file!r}: cannot be read: {error}"]) from None
-    if len(content) > _LARGEST:
-        raise SettingsError([f"{file}: not read: it is larger than {_LARGEST} bytes, so it is no settings file"])
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SettingsError([f"{file}, line {line}: not TOML: byte {error.start} is not UTF-8"]) from None
-
-
-def _refuse_if_others_can_write(file: str, status: os.stat_result) -> None:
-    """As root, read no file that somebody else could have written or put in place."""
-    places = [(file, status), *((place, os.lstat(place)) for place in _way_to(file))]
-    for place, status in places:
-        # A link has no mode of its own, and in a sticky folder everybody keeps to what is theirs.
-        exempt = stat.S_ISLNK(status.st_mode) or (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
-        if status.st_uid != 0 or (status.st_mode & 0o022 and not exempt):
-            mend = "let root own it and take the others' right to write (chown root, chmod go-w)"
-            raise SettingsError([f"{file}: not read: this process is root and others can write {place}; {mend}"])
-
-
-def _way_to(file: str) -> Iterator[str]:
-    """Every folder and every symbolic link that is passed on the way to a file, and the file."""
-    ahead, passed = [os.path.abspath(file)], set()
-    while ahead:
-        place = ahead.pop()
-        if place not in passed:
-            passed.add(place)
-            yield place
-            ahead.append(os.path.dirname(place))
-            if os.path.islink(place):
-                ahead.append(os.path.join(os.path.dirname(place), os.readlink(place)))
-
-
-def _condition(override: Override) -> str:
-    return " and ".join(f"{package} {range_}" for package, range_ in override.when.items())
 
 
 def _nearest(name: object, known: Iterable[str]) -> str:

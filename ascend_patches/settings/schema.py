@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ascend_patches.declaring.patch import Option, OptionValue, Patch
-from ascend_patches.settings.reader import MODES, UNKNOWN
+from ascend_patches.settings.model import MODES, REPORT_READERS, UNKNOWN
 
 FILE = "patches.schema.json"
 """The name that a written patches.toml refers to, beside it."""
@@ -26,6 +26,7 @@ def settings_schema(patches: Iterable[Patch]) -> dict[str, Any]:
             "mode": {"enum": list(MODES), "description": "strict: the server does not start without its patches"},
             "unknown": _unknown(),
             **_trust(),
+            "report_readers": {"enum": list(REPORT_READERS), "description": "who may read the reports of processes"},
             "patches": {
                 "type": "object",
                 "additionalProperties": False,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, NamedTuple
 
+from ascend_patches.basics.paths import from_variable
 from ascend_patches.declaring.patch import Patch, Rewrite
 from ascend_patches.replacing.find import Found
-from ascend_patches.settings.reader import Choice
+from ascend_patches.settings.model import Choice
 from ascend_patches.shadow import kept
 from ascend_patches.shadow.counts import Counts
 from ascend_patches.shadow.run import Mismatch, Shadow, in_front
@@ -36,7 +37,9 @@ class PatchShadow:
         self.quarantine_after = choice.quarantine
         self.counts = Counts()
         self.told = told
-        self.folder = os.environ.get(FOLDER, "")
+        self.folder = from_variable(FOLDER)
+        self.codes: set[CodeType] = set()
+        """The code of all the patch's replacements, compared or not."""
         self._shadows: dict[str, Shadow] = {}
         self._superseded: list[Shadow] = []
         self._spoken_of: set[str] = set()
@@ -66,9 +69,9 @@ class PatchShadow:
         self._superseded.clear()
         self._shadows.clear()
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, reason: str = "") -> None:
         """One call more; the report is brought up to date when their number has doubled."""
-        count = self.counts.add(what)
+        count = self.counts.add(what, reason)
         if count & (count - 1) == 0:
             self._changed()
 
@@ -100,13 +103,20 @@ class PatchShadow:
             "mismatches": self.counts.mismatches,
             "original_failed": self.counts.original_failed,
             "left_out": self.counts.left_out,
+            "reasons": dict(self.counts.reasons),
         }
 
     def _changed(self) -> None:
         try:
             self.told.changed()
         except Exception as error:  # the call that is being answered has nothing to do with reports
-            self.told.complain(f"{self.patch.name}: its counts are not in the report: {error}")
+            self._complain("report", f"its counts are not in the report: {error}")
+
+    def _complain(self, kind: str, what: str) -> None:
+        """Say a problem, the first of each kind: the words of an error may be others each time."""
+        if kind not in self._spoken_of:
+            self._spoken_of.add(kind)
+            self.told.complain(f"{self.patch.name}: {what}")
 
     def _keep(self, mismatch: Mismatch) -> None:
         args, kwargs = mismatch.inputs or ((), {})
@@ -114,6 +124,6 @@ class PatchShadow:
         try:
             path = kept.write(self.folder, self.patch.name, contents)
         except Exception as error:
-            self.told.complain(f"{self.patch.name}: the inputs of a call that differed are not kept: {error}")
+            self._complain(f"kept: {type(error)}", f"the inputs of a call that differed are not kept: {error}")
         else:
             self.told.complain(f"{self.patch.name}: the inputs of a call that differed are in {path}")

@@ -1,10 +1,11 @@
 """What stands at a target while its patch is shadowed: it calls the replacement, and at times the original beside it.
 
-The original runs on copies, on a stand-in for the instance, and apart from what the patches keep for a call. Within
-it every other rewrite of the same patch is out as well: what is asked is what this patch changes, and not what a
-part of it does. Rewrites of other patches stay, and nothing is compared there.
+The original runs on copies, and apart from what the patches keep for a call. Within it every other rewrite of the same
+patch is out as well, and within a replacement no other one of the same patch is judged: what is asked is what the patch
+changes, and not what a part of it does. Rewrites of other patches stay, and nothing is compared there.
 
-The caller gets what the replacement answers; of a call that turns out wrong, what the original does.
+The caller gets what the replacement answers; of a call that turns out wrong, what the original does, and in its object
+and arguments what the original left there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from threading import local
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ascend_patches.declaring.patch import Rewrite
@@ -22,12 +23,17 @@ from ascend_patches.replacing.replace import dressed_like
 from ascend_patches.shadow import described
 from ascend_patches.shadow.apart import apart
 from ascend_patches.shadow.chosen import Chosen
-from ascend_patches.shadow.copies import ROOM, copied, size_of, stand_in
+from ascend_patches.shadow.comparison import Call, Comparison, CopiedCall, NoCopyError, Outcome, Verdict
+from ascend_patches.shadow.copies import ROOM, Copies
+from ascend_patches.shadow.patience import Patience
 from ascend_patches.upstream.fingerprints import plain_function
 
 if TYPE_CHECKING:
     from ascend_patches.shadow.patch_shadow import PatchShadow
 
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+
+_MOST_FRAMES = 1_000
 _NOT_A_CALL = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -37,7 +43,7 @@ class Mismatch(NamedTuple):
     target: str
     difference: str
     called_with: str
-    inputs: tuple[tuple[Any, ...], dict[str, Any]] | None
+    inputs: Inputs | None
     """Arguments as they were before the call, where they are to be kept."""
 
     def __str__(self) -> str:
@@ -53,31 +59,10 @@ class _Thread(local):
 _THREAD = _Thread()
 
 
-class _Call(NamedTuple):
-    instance: tuple[Any, ...]
-    """What a method is called on; nothing for a function."""
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def on_a_stand_in(self) -> _Call:
-        """The same call of an object that nobody else has."""
-        return self._replace(instance=tuple(map(stand_in, self.instance)))
-
-
-class _Outcome(NamedTuple):
-    value: Any
-    error: Exception | None
-
-    def result(self) -> Any:
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
 class Shadow:
     """One target of a shadowed patch."""
 
-    __slots__ = ("_chosen", "found", "patch", "replacement", "retired", "rewrite", "value")
+    __slots__ = ("_chosen", "_patience", "_said", "found", "patch", "replacement", "retired", "rewrite", "value")
 
     def __init__(self, patch: PatchShadow, rewrite: Rewrite, found: Found, value: Any) -> None:
         self.patch = patch
@@ -87,6 +72,8 @@ class Shadow:
         self.replacement = _callable(value, found)
         self.retired = False
         self._chosen = Chosen(patch.share)
+        self._patience = Patience()
+        self._said: set[str] = set()
 
     def retire(self) -> None:
         """From now on the original answers every call, for whoever still holds what was installed."""
@@ -99,111 +86,131 @@ class Shadow:
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         within = _THREAD.within
         if within is self.patch:
-            return self._run(self.original, self._taken_apart(args, kwargs).on_a_stand_in())
-        if within is not None or not self._chosen():
+            return self.original(*args, **kwargs)
+        if within is not None or not self._chosen() or self._is_part_of_a_call():
             return self.replacement(*args, **kwargs)
         return self._compared(self._taken_apart(args, kwargs))
 
-    def _taken_apart(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+    def _is_part_of_a_call(self) -> bool:
+        """Whether this thread is in another replacement of the patch: they are judged together, by the outer one."""
+        frame: FrameType | None = sys._getframe(2)
+        for _ in range(_MOST_FRAMES):
+            if frame is None:
+                return False
+            if frame.f_code in self.patch.codes:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _taken_apart(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         count = 1 if self._has_instance() else 0
-        return _Call(args[:count], args[count:], kwargs)
+        return Call(args[:count], args[count:], kwargs)
 
     def _has_instance(self) -> bool:
         kind = type(self.found.value)
         return isinstance(self.found.owner, type) and kind is not staticmethod and kind is not classmethod
 
-    def _run(self, function: Callable[..., Any], call: _Call) -> Any:
-        return function(*call.instance, *call.args, **call.kwargs)
-
-    def _compared(self, call: _Call) -> Any:
-        times = 2 if self.patch.folder else 1
-        size = times * size_of((call.args, call.kwargs))
-        if not self._comparable() or not ROOM.take(size):
-            self.patch.count("left_out")
-            return self._run(self.replacement, call)
+    def _compared(self, call: Call) -> Any:
+        if self._patience.skips():
+            self.patch.count("left_out", self._patience.reason)
+            return call.of(self.replacement)
+        comparison = self._prepared(call)
+        if comparison is None:
+            return call.of(self.replacement)
         try:
-            return self._compared_with(call, self._copies(call, times))
+            untouched = self._untouched(call)
+            verdict = comparison.run(self.replacement, self.original, self._isolated)
+            return self._answer(verdict, comparison, call, untouched)
         finally:
-            ROOM.give_back(size)
+            comparison.give_back()
 
-    def _comparable(self) -> bool:
-        # What talks to other ranks must be run by all of them or by none; whether they agree is known to nobody here.
-        return self.rewrite.rank_local or not _is_one_of_several_ranks()
-
-    def _copies(self, call: _Call, times: int) -> list[_Call]:
-        """What the original is called with, and what is kept; nothing where no copies can be made."""
+    def _prepared(self, call: Call) -> Comparison | None:
+        """Copies of the call, made before anything is run; None where it cannot be run twice."""
+        # What talks to other ranks must be run by all of them or by none; whether they agree is not known here.
+        if not self.rewrite.rank_local and _is_one_of_several_ranks():
+            self._left_out("one of several ranks")
+            return None
         try:
-            apart_from_it = call.on_a_stand_in()
-            made = [copied((call.args, call.kwargs), {}) for _ in range(times)]
+            copied = CopiedCall(call, ROOM)
+        except NoCopyError as why:
+            self._left_out(str(why))
+            return None
         except Exception as error:
             self._complain_of("not compared: no copies could be made of what it was called with", error)
-            return []
-        return [_Call(apart_from_it.instance, args, kwargs) for args, kwargs in made]
+            self._left_out("no copies could be made")
+            return None
+        try:
+            another = CopiedCall(call, ROOM)
+        except Exception:  # no room for a second one, which is needed only where a difference has to be confirmed
+            another = None
+        return Comparison(call, copied, another, plain_function(self.found.value), self.patch.difference)
 
-    def _compared_with(self, call: _Call, copies: list[_Call]) -> Any:
-        patched = self._outcome(self.replacement, call)
-        if not copies:
-            self.patch.count("left_out")
-            return patched.result()
-        original = self._shadow_run(copies[0])
-        difference = self._judged(call, copies[0], original, patched)
-        if difference is None:
-            return patched.result()
-        self._tell(difference, call, copies[1:])
-        return original.value
+    def _untouched(self, call: Call) -> Inputs | None:
+        """The arguments as they are before the call, where those of a difference are to be kept."""
+        if not self.patch.folder:
+            return None
+        copies = Copies(ROOM)
+        try:
+            args, kwargs = copies.of_arguments((call.args, call.kwargs))
+        except Exception:
+            return None
+        finally:
+            copies.give_back()
+        return args, kwargs
 
-    def _shadow_run(self, call: _Call) -> _Outcome:
+    def _left_out(self, reason: str, for_ever: bool = False) -> None:
+        self._patience.came_to_nothing(reason, for_ever)
+        self.patch.count("left_out", reason)
+
+    def _isolated(self, run: Callable[[], Outcome]) -> Outcome:
         _THREAD.within = self.patch
         try:
             with apart():
-                return self._outcome(self.original, call)
+                return run()
         finally:
             _THREAD.within = None
 
-    def _outcome(self, function: Callable[..., Any], call: _Call) -> _Outcome:
+    def _answer(self, verdict: Verdict, comparison: Comparison, call: Call, untouched: Inputs | None) -> Any:
+        """Count a verdict, tell of it, and return what the caller gets."""
+        if verdict.what == "left_out":
+            self._left_out(verdict.reason, verdict.for_ever)
+            return comparison.patched.result()
+        self.patch.count(verdict.what)
+        if verdict.what == "original_failed":
+            self._patience.came_to_nothing("the original failed")
+            error = comparison.original.error
+            self._complain_of("not compared: the original failed where the replacement did not", error)
+            return comparison.patched.result()
+        self._patience.was_compared()
+        if not verdict.difference:
+            return comparison.patched.result()
+        self._tell(verdict.difference, call, untouched)
         try:
-            return _Outcome(self._run(function, call), None)
+            return comparison.put_right()
         except Exception as error:
-            return _Outcome(None, error)
+            self._complain_of("what it wrote into its arguments could not be put right", error)
+            return comparison.original.value
 
-    def _judged(self, call: _Call, copy: _Call, original: _Outcome, patched: _Outcome) -> str | None:
-        """What the replacement did otherwise, in words."""
-        if original.error is not None:
-            # Where both fail they agree; where only the original does, nobody knows who is right.
-            self.patch.count("compared" if patched.error is not None else "original_failed")
-            if patched.error is None:
-                self._complain_of("not compared: the original failed where the replacement did not", original.error)
-            return None
-        if patched.error is not None:
-            self.patch.count("compared")
-            return f"{_described(patched.error)} where the original answers"
-        # What answers nothing is there for what it writes.
-        silent = original.value is None and patched.value is None
-        both = ((copy.args, copy.kwargs), (call.args, call.kwargs)) if silent else (original.value, patched.value)
-        try:
-            difference = self.patch.difference(*both)
-        except Exception as error:
-            self.patch.count("left_out")
-            self._complain_of("not compared: what it answered cannot be", error)
-            return None
-        self.patch.count("compared")
-        return difference
-
-    def _tell(self, difference: str, call: _Call, untouched: list[_Call]) -> None:
+    def _tell(self, difference: str, call: Call, untouched: Inputs | None) -> None:
         try:
             function = plain_function(self.found.value)
             called_with = described.call(function, (*call.instance, *call.args), call.kwargs)
-            inputs = (untouched[0].args, untouched[0].kwargs) if untouched else None
-            self.patch.mismatched(Mismatch(self.rewrite.target, difference, called_with, inputs))
+            self.patch.mismatched(Mismatch(self.rewrite.target, difference, called_with, untouched))
         except Exception as error:
             self._complain_of(f"answers otherwise than the original ({difference}), and telling so failed", error)
 
-    def _complain_of(self, what: str, error: Exception) -> None:
-        self.patch.told.complain(f"{self.patch.patch.name}: {self.rewrite.target}: {what}: {_described(error)}")
+    def _complain_of(self, what: str, error: BaseException | None) -> None:
+        """Say a problem, the first of each kind: the words of an error may be others in every call."""
+        if what not in self._said:
+            self._said.add(what)
+            self.patch.told.complain(f"{self.patch.patch.name}: {self.rewrite.target}: {what}: {_described(error)}")
 
 
 def in_front(patch: PatchShadow, rewrite: Rewrite, found: Found, value: Any) -> tuple[Any, Shadow] | None:
     """What to install instead of a prepared value, and its shadow; None where calls cannot be compared."""
+    replacement_itself = plain_function(rewrite.replacement())
+    if replacement_itself is not None:
+        patch.codes.add(replacement_itself.__code__)
     original = plain_function(found.value)
     if not rewrite.compared or original is None or found.name == "__init__":
         return None
@@ -260,5 +267,5 @@ def _is_one_of_several_ranks() -> bool:
     return bool(distributed.get_world_size() > 1)
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}"

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ascend_patches.basics.paths import absolute
+
 
 class Distribution(NamedTuple):
     """One ``*.dist-info`` or ``*.egg-info`` on the path."""
@@ -43,7 +45,7 @@ def distributions(folder: str) -> tuple[Distribution, ...]:
     """The distributions whose metadata lies in one folder of the path."""
     try:
         return _listed(folder, os.stat(folder or os.curdir).st_mtime_ns)
-    except OSError:
+    except (OSError, ValueError):  # an entry of the path may be no path at all
         return ()
 
 
@@ -62,7 +64,8 @@ def _listed(folder: str, changed: int) -> tuple[Distribution, ...]:
 
 def on_path() -> Iterator[Distribution]:
     """Every distribution on ``sys.path``, in the order in which Python would meet them."""
-    for folder in dict.fromkeys(sys.path):
+    # Python itself passes over what is no text.
+    for folder in dict.fromkeys(entry for entry in sys.path if isinstance(entry, str)):
         yield from distributions(folder)
 
 
@@ -111,7 +114,7 @@ def provider(package: str) -> Provider | None:
     location = locate(package)
     if location is None:
         return None
-    root = os.path.dirname(os.path.abspath(location))
+    root = os.path.dirname(absolute(location))
     namespace = os.path.isdir(location) and not _is_module(os.path.join(location, "__init__"))
     for distribution in _likeliest_first(distributions(root), package):
         if _provides(distribution, package, namespace):

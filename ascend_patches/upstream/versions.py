@@ -37,6 +37,15 @@ def parse(text: str | None) -> Version | None:
         return None
 
 
+Cut = tuple[Any, ...]
+"""A place between versions, in their order; cuts are compared with each other."""
+
+_FIRST: Cut = ((-1, ()),)
+_LAST: Cut = ((float("inf"), ()),)
+_BEFORE_ALL, _AFTER_ALL = (-9,), (9,)
+"""Where the builds, candidates and posts of a release begin, and where they end."""
+
+
 class Clause(NamedTuple):
     """One comparison, such as ``>=0.15``."""
 
@@ -58,13 +67,43 @@ class Clause(NamedTuple):
             return compare(Version(installed.public), named)
         return compare(_release(installed), _release(named))
 
+    def hull(self) -> tuple[Cut, Cut]:
+        """Where what the clause admits begins and ends; what != leaves out in between is not told."""
+        before, after = self._around()
+        start = {"==": before, ">=": before, ">": after}.get(self.sign, _FIRST)
+        end = {"==": after, "<": before, "<=": after}.get(self.sign, _LAST)
+        return start, end
+
+    def _around(self) -> tuple[Cut, Cut]:
+        """The places before and after all that the clause compares as equal."""
+        named = self.version
+        release = _release(named)
+        if self.prefix:
+            *higher, last = named.release
+            beyond = (named.epoch, _trimmed((*higher, last + 1)))
+            return (release, _BEFORE_ALL), (beyond, _BEFORE_ALL)
+        if named.local is None and not named.is_prerelease and not named.is_postrelease:
+            return (release, _BEFORE_ALL), (release, _AFTER_ALL)
+        least = named.pre is None and named.post is None and named.dev is not None
+        candidate = (-1,) if least else (1,) if named.pre is None else (0, *named.pre)
+        post = (-1,) if named.post is None else (0, named.post)
+        dev = (1,) if named.dev is None else (0, named.dev)
+        exact = (release, candidate, post, dev)
+        if named.local is None:
+            return (*exact, (0,)), (*exact, (2,))
+        parts = tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in named.local.split("."))
+        return (*exact, (1, parts, 0)), (*exact, (1, parts, 1))
+
 
 def _release(version: Version) -> tuple[int, tuple[int, ...]]:
     """The release numbers of a version, in which 0.15 and 0.15.0 are the same."""
-    numbers = version.release
+    return version.epoch, _trimmed(version.release)
+
+
+def _trimmed(numbers: tuple[int, ...]) -> tuple[int, ...]:
     while numbers and not numbers[-1]:
         numbers = numbers[:-1]
-    return version.epoch, numbers
+    return numbers
 
 
 # The longer signs come first, so that a text is not taken for one that begins with the shorter.
@@ -89,6 +128,11 @@ class Range(NamedTuple):
 
     def __str__(self) -> str:
         return self.text
+
+    def hull(self) -> tuple[Cut, Cut]:
+        """Two places between which all lies that the range admits; the first may be the later one, if it is nothing."""
+        hulls = [clause.hull() for clause in self.clauses]
+        return max(start for start, _ in hulls), min(end for _, end in hulls)
 
     def meets(self, other: Range) -> bool:
         """Whether some version lies in both.

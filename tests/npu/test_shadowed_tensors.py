@@ -14,7 +14,7 @@ from ascend_patches.declaring.gates import always
 from ascend_patches.declaring.patch import Patch, Rewrite, Variant
 from ascend_patches.npu.encoder_call import current_call, encoder_call
 from ascend_patches.replacing.find import Found
-from ascend_patches.settings.reader import Choice
+from ascend_patches.settings.model import Choice
 from ascend_patches.shadow import run
 from ascend_patches.shadow.copies import Room
 from ascend_patches.shadow.patch_shadow import PatchShadow, Told
@@ -108,6 +108,82 @@ def test_one_tensor_in_two_places_stays_one_tensor() -> None:
 
     shadow, x = shadowed(same, same), torch.zeros(2)
     assert (shadow.call(x, x), shadow.counts) == (True, (1, 0, 0))
+
+
+def test_tensors_that_share_memory_share_it_in_the_shadow_run() -> None:
+    def work(x: torch.Tensor, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        x.add_(1)
+        return parts[0] * parts[1].sum()
+
+    shadow, x = shadowed(work, work), torch.zeros(4, 3)
+    answer = shadow.call(x, x.split([1, 2], dim=1))
+    assert (answer.tolist(), shadow.counts) == ([[8.0]] * 4, (1, 0, 0))
+
+
+def test_a_wrong_answer_that_was_written_into_a_tensor_is_put_right(npu: str) -> None:
+    shadow = shadowed(lambda x, out: (out.copy_(x), None)[1], lambda x, out: (out.copy_(x * 2), None)[1])
+    out = torch.zeros(3, device=npu)
+    with torch.inference_mode():
+        inner = torch.zeros(3, device=npu)
+        assert shadow.call(torch.ones(3, device=npu), inner) is None
+    assert (inner.cpu().tolist(), shadow.counts) == ([1, 1, 1], (1, 1, 0))
+    shadow.call(torch.ones(3, device=npu), out)
+    assert out.cpu().tolist() == [1, 1, 1]
+
+
+def test_a_view_of_an_argument_is_answered_as_the_original_answers_it() -> None:
+    shadow = shadowed(lambda x: x.add_(1).view(-1), lambda x: x.add_(2).view(-1))
+    x = torch.zeros(2, 2)
+    assert (shadow.call(x).tolist(), x.tolist()) == ([1, 1, 1, 1], [[1, 1], [1, 1]])
+
+
+class Cached(torch.nn.Module):
+    """A module with a cache too large to be copied, and weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+        self.cache = torch.zeros(2**19)
+
+
+def of_module(forward: Callable[..., Any], ours: Callable[..., Any]) -> tuple[Callable[..., Any], PatchShadow]:
+    patch = shadowed(double, double).patch
+    return patch.in_front(Rewrite(TARGET, replace=ours), Found(Cached, "forward", forward, False), ours), patch
+
+
+def test_a_module_with_modules_in_it_is_compared_and_its_weights_are_shared() -> None:
+    seen: list[torch.Tensor] = []
+
+    def forward(self: Cached, x: torch.Tensor) -> torch.Tensor:
+        seen.append(self.linear.weight)
+        self.linear.calls = getattr(self.linear, "calls", 0) + 1  # type: ignore[assignment]
+        return self.linear(x)
+
+    installed, patch = of_module(forward, forward)
+    module = Cached()
+    with torch.no_grad():
+        installed(module, torch.ones(2))
+    assert (seen[0] is seen[1], module.linear.calls, patch.counts.compared) == (True, 1, 1)
+
+
+def test_a_cache_that_is_written_in_place_is_written_once() -> None:
+    def forward(self: Cached, x: torch.Tensor) -> torch.Tensor:
+        self.cache += 1
+        return x * 2
+
+    installed, patch = of_module(forward, forward)
+    module = Cached()
+    installed(module, torch.ones(2))
+    assert (module.cache[0].item(), patch.counts.compared, patch.counts.left_out) == (1, 0, 1)
+    assert list(patch.counts.reasons) == ["writes into a tensor that is too large to be copied"]
+
+
+def test_random_numbers_of_torch_are_drawn_as_if_there_were_no_shadow() -> None:
+    torch.manual_seed(3)
+    expected = [torch.rand(2).tolist() for _ in range(3)]
+    torch.manual_seed(3)
+    shadow = shadowed(lambda x: torch.rand(2), lambda x: torch.rand(2))
+    assert ([shadow.call(1).tolist() for _ in range(3)], shadow.counts) == (expected, (3, 0, 0))
 
 
 def test_the_caller_gets_what_the_replacement_answered() -> None:

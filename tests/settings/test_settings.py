@@ -18,7 +18,7 @@ from ascend_patches.declaring.patch import Option, Patch, Rewrite, Variant
 from ascend_patches.errors import SettingsError
 from ascend_patches.settings import lines as toml_lines
 from ascend_patches.settings import reader
-from ascend_patches.settings.reader import Choice, Settings
+from ascend_patches.settings.model import Choice, Settings
 from ascend_patches.upstream.environment import Environment
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is kept from files that others can write")
@@ -176,7 +176,12 @@ MISTAKES = [
     ('unknown = "aply"', ["line 1: unknown: expected one of 'skip', 'apply', found 'aply'; did you mean 'apply'?"]),
     (
         "\nmod = 1",
-        ["line 2: mod: unknown key 'mod'; expected mode, unknown, shadow, quarantine, patches; did you mean 'mode'?"],
+        [
+            (
+                "line 2: mod: unknown key 'mod'; "
+                "expected mode, unknown, shadow, quarantine, report_readers, patches; did you mean 'mode'?"
+            )
+        ],
     ),
     ("patches = 3", ["line 1: patches: expected a table of patches, found 3"]),
     ("[[patches]]", ["line 1: patches: expected a table of patches, found [{}]"]),

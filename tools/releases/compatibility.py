@@ -10,7 +10,7 @@ from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.patches import PATCHES
-from ascend_patches.settings.reader import Settings
+from ascend_patches.settings.model import Settings
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.sources import Roots
 

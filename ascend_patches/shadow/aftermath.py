@@ -1,0 +1,184 @@
+"""What two runs of a call left behind, side by side: differences in words, and the wrong one put right."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
+from typing import Any
+
+from ascend_patches.shadow.copies import Copies, attributes_of, is_array, is_tensor, only_once, set_attributes
+
+_CONTENT = (list, dict, tuple, set, frozenset, deque, bytearray)
+
+Difference = Callable[[Any, Any], str | None]
+"""What is different between an original and a patched value that have no parts, in words."""
+
+
+def difference(expected: Any, found: Any, leaf: Difference) -> str | None:
+    """The first difference between what the original left and what the replacement left, with its place."""
+    return next(_differences(expected, found, "", leaf, set()), None)
+
+
+def _differences(expected: Any, found: Any, where: str, leaf: Difference, seen: set[tuple[int, int]]) -> Iterator[str]:
+    if expected is found or (id(expected), id(found)) in seen:
+        return
+    seen.add((id(expected), id(found)))
+    ours, theirs = _parts(found), _parts(expected)
+    if type(expected) is not type(found) or ours is None or theirs is None:
+        what = "" if _are_no_numbers(expected, found) else leaf(expected, found)
+        if what:
+            yield _at(where, what)
+        return
+    if _says_what_it_equals(expected) and not isinstance(expected, _CONTENT) and _are_equal(expected, found):
+        return
+    if isinstance(expected, (list, tuple, deque, set, frozenset)) and len(ours) != len(theirs):
+        yield _at(where, f"{len(ours)} entries instead of {len(theirs)}")
+    for name, value in theirs.items():
+        place = f"{where}{name}"
+        if name not in ours:
+            yield _at(place, "is missing")
+        else:
+            yield from _differences(value, ours[name], place, leaf, seen)
+    for name in ours:
+        # What begins with an underscore and upstream does not know is the patch's own, such as a plan that it keeps.
+        if name not in theirs and not name.startswith("._"):
+            yield _at(f"{where}{name}", "is more than the original leaves")
+
+
+def _says_what_it_equals(value: Any) -> bool:
+    equals: Any = type(value).__eq__
+    return equals is not object.__eq__ and not _is_record(value)
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # then its parts are compared
+        return False
+
+
+def _are_no_numbers(one: Any, other: Any) -> bool:
+    return type(one) is type(other) is float and one != one and other != other
+
+
+def _at(where: str, what: str) -> str:
+    return f"{where}: {what}" if where else what
+
+
+def _parts(value: Any) -> Mapping[str, Any] | None:
+    """What a value is made of, by place; None where it is compared as a whole."""
+    if is_tensor(value) or is_array(value) or isinstance(value, type):
+        return None
+    if isinstance(value, dict):
+        # Keys that say nothing about their value, such as objects, are told by their order.
+        found = {f"[{_key(key, index)}]": each for index, (key, each) in enumerate(dict.items(value))}
+    elif isinstance(value, (list, tuple, deque)):
+        found = {f"[{index}]": each for index, each in enumerate(value)}
+    elif isinstance(value, (set, frozenset)):
+        found = {f"{{{_key(each, index)}}}": None for index, each in enumerate(value)}
+    elif isinstance(value, MethodType):
+        return {".__func__": value.__func__, ".__self__": value.__self__}
+    else:
+        attributes = attributes_of(value)
+        if attributes is None or (not attributes and _says_what_it_equals(value)):
+            return None
+        return {f".{name}": each for name, each in attributes.items()}
+    found.update({f".{name}": each for name, each in (attributes_of(value) or {}).items()})
+    return found
+
+
+def _key(key: Any, index: int) -> str:
+    plain = isinstance(key, (str, int, float, bytes, bool, type(None), tuple))
+    return repr(key)[:80] if plain else f"entry {index}"
+
+
+def _is_record(value: Any) -> bool:
+    return hasattr(value, "__dataclass_fields__")
+
+
+def is_scratch(argument: Any) -> bool:
+    """Whether an argument has content rather than attributes."""
+    return isinstance(argument, _CONTENT) or is_tensor(argument) or is_array(argument)
+
+
+def yet_to_run(value: Any) -> str:
+    """Whether an answer holds what has yet to run, and of which no second one may be made; empty if it holds none."""
+    level = [value]
+    for _ in range(4):
+        below: list[Any] = []
+        for each in level:
+            why = only_once(type(each)) if not is_tensor(each) and not isinstance(each, type) else ""
+            if why:
+                return f"answers with {why}"
+            if isinstance(each, (list, tuple)):
+                below += list(each)[:1000]
+            elif isinstance(each, dict):
+                below += list(dict.values(each))[:1000]
+        level = below
+    return ""
+
+
+def put_right(copies: Copies) -> None:
+    """Leave with the caller what the original left with its copies."""
+    done: set[int] = set()
+    for real, made in copies.pairs:
+        if is_tensor(real):
+            _put_tensor(real, made)
+        elif is_array(real):
+            real[...] = made
+        else:
+            _put_object(real, made, copies, done)
+
+
+def _put_tensor(real: Any, made: Any) -> None:
+    if real.shape == made.shape:
+        # Not in place of what takes gradients: what it is in is a leaf of nobody's graph here.
+        real.detach().copy_(made)
+
+
+def _put_object(real: Any, made: Any, copies: Copies, done: set[int]) -> None:
+    if isinstance(real, list):
+        real[:] = [real_of(each, copies, done) for each in made]
+    elif isinstance(real, dict):
+        real.clear()
+        real.update({key: real_of(each, copies, done) for key, each in dict.items(made)})
+    elif isinstance(real, (set, deque)):
+        content = [real_of(each, copies, done) for each in made]
+        real.clear()
+        real.update(content) if isinstance(real, set) else real.extend(content)
+    elif hasattr(real, "__setitem__") and attributes_of(real) is None:  # bytearray, array
+        real[:] = made
+    attributes = attributes_of(made)
+    if attributes is not None:
+        before = attributes_of(real) or {}
+        own = {name: each for name, each in before.items() if name not in attributes and name.startswith("_")}
+        set_attributes(real, {**own, **{name: real_of(each, copies, done) for name, each in attributes.items()}})
+
+
+def real_of(value: Any, copies: Copies, done: set[int]) -> Any:
+    """A value that the original made, with the caller's own objects in place of their copies."""
+    real = copies.original_of(value)
+    if real is not value or id(value) in done or is_tensor(value) or is_array(value):
+        return real
+    if type(value) is tuple:
+        parts = [real_of(each, copies, done) for each in value]
+        return value if all(one is other for one, other in zip(parts, value, strict=True)) else tuple(parts)
+    if type(value) is MethodType:
+        holder = real_of(value.__self__, copies, done)
+        return value if holder is value.__self__ else MethodType(value.__func__, holder)
+    if not isinstance(value, (list, dict)) and not _is_record(value):
+        return value
+    done.add(id(value))
+    if isinstance(value, list):
+        value[:] = [real_of(each, copies, done) for each in value]
+    elif isinstance(value, dict):
+        for key, each in list(dict.items(value)):
+            if (changed := real_of(each, copies, done)) is not each:
+                value[key] = changed
+    elif not isinstance(value, type):
+        attributes = attributes_of(value) or {}
+        changed_ones = {name: real_of(each, copies, done) for name, each in attributes.items()}
+        if any(changed_ones[name] is not each for name, each in attributes.items()):
+            set_attributes(value, changed_ones)
+    return value
