@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ascend_patches.basics.interrupts import is_interrupt
 from ascend_patches.basics.modules import is_being_executed
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.declaring.registry import Registry
@@ -24,7 +25,9 @@ def known() -> Registry:
         origin = f"{distribution} (entry point {name} = {value})"
         try:
             found = _load(value)
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             registry.problems.append(f"the patches of {origin} cannot be loaded: {type(error).__name__}: {error}")
             continue
         for patch in found:

@@ -41,15 +41,20 @@ class Loader:
         loader = self._loader
         spec = module.__spec__
         spec.loader = module.__loader__ = loader
-        before = self._finder.before.get(spec.name)
+        finder = self._finder
+        before = finder.before.get(spec.name)
         if before is not None:
             before()
         already_there = frozenset(sys.modules) - {spec.name}
-        loader.exec_module(module)
-        after = self._finder.after.get(spec.name)
-        if after is not None:
-            # A module may have put another object in its own place while it executed.
-            after(spec.name, sys.modules.get(spec.name, module), already_there)
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            # Of a reload that failed, the module stays, with as much new code as was executed.
+            if spec.name in finder.executed and sys.modules.get(spec.name) is module:
+                finder.tell(spec.name, module, already_there)
+            raise
+        # A module may have put another object in its own place while it executed.
+        finder.tell(spec.name, sys.modules.get(spec.name, module), already_there)
 
 
 def _the_real_one(loader: "Any") -> "Any":
@@ -67,15 +72,35 @@ class Finder:
     def __init__(self) -> None:
         self.before: dict[str, Callable[[], None]] = {}
         self.after: dict[str, Callable[[str, Any, frozenset[str]], None]] = {}
+        self.executed: dict[str, Any] = {}
         self.unreachable: dict[str, str] = {}
+        self.knows_all = True
+        """Whether everything that is to be watched is in ``after``; False from the start of waiting to activation."""
         self.started_by: str | None = None
+
+    def may_concern(self, name: str) -> bool:
+        """Whether a module is watched, or may turn out to be.
+
+        Until all that is to be watched is known, that is every part of a root: another thread may import one while the
+        root itself is still on its way.
+        """
+        if name in self.after or name in self.before:
+            return True
+        return not self.knows_all and name.partition(".")[0] in self.before
+
+    def tell(self, name: str, module: "Any", already_there: "frozenset[str]") -> None:
+        """Say that a module was executed. It is noted first: what begins to be watched now, looks there afterwards."""
+        self.executed[name] = module
+        after = self.after.get(name)
+        if after is not None:
+            after(name, module, already_there)
 
     def install(self) -> None:
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        if name not in self.after and name not in self.before:
+        if not self.may_concern(name):
             return None
         # Another finder may ask importlib for the same name again while it answers us: then it is its turn, not ours.
         # The stack is the one per-thread state that costs no import and cannot be left behind by an exception.

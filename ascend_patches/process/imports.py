@@ -18,7 +18,11 @@ class Imports:
 
     def __init__(self, finder: Finder) -> None:
         self.finder = finder
-        self.executed: dict[str, ModuleType] = {}
+
+    @property
+    def executed(self) -> dict[str, ModuleType]:
+        """The modules whose execution the finder has seen end."""
+        return self.finder.executed
 
     def watch(self, modules: Iterable[str], then: Executed) -> None:
         """Have ``then`` called whenever one of the modules was executed, in place of what was to be called before."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from ascend_patches.basics.interrupts import is_interrupt
 from ascend_patches.deciding.decision import Decision, decide
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring.patch import Part, Patch, Rewrite, Variant
@@ -135,7 +135,9 @@ class LivePatch:
             self.decision = decide(
                 self.patch, host.where, self._look, host.code_lock, self.choice.unknown, distributions.has_module
             )
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             self.decision = Decision("fail", None, described(error))
         return self.decision
 
@@ -143,8 +145,11 @@ class LivePatch:
         """Import what the proposed variant puts in place; called without any lock of ours."""
         for rewrite in self.proposed.rewrites if self.proposed is not None else ():
             if rewrite.module in sys.modules:
-                with suppress(Exception):  # it will say so again when it is used
+                try:
                     rewrite.replacement()
+                except BaseException as error:  # it will say so again when it is used
+                    if is_interrupt(error):
+                        raise
 
     def advance(self, event: Event) -> bool:
         """Apply as much as can be applied now; False where a replacement's module has to be whole first."""
@@ -154,7 +159,9 @@ class LivePatch:
                 self.settle("waiting", "the module of its replacement is being imported")
                 return False
             self._act(event)
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             self.fail(str(error) if isinstance(error, TargetError) else described(error))
         return True
 

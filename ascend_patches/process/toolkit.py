@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from threading import get_ident
 from types import ModuleType
 
+from ascend_patches.basics.interrupts import is_interrupt
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import AscendPatchesError, LockError, SettingsError, StrictModeError
@@ -76,6 +77,7 @@ class Toolkit:
                 if first:
                     self.activated_by = how
                     self._begin(known, config, code_lock)
+                    self.imports.finder.knows_all = True
             if first:
                 self._advance(list(self.patches.values()))
                 if self.settings.mode != "off":
@@ -143,7 +145,9 @@ class Toolkit:
         except StrictModeError as error:
             self._stop(str(error))
             raise
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             what = f"stopped by an error of its own: {described(error)}"
             if "strict" in (self.settings.mode, mode.asked_for()):
                 self.fatal = f"strict mode: {what}"
@@ -218,7 +222,6 @@ class Toolkit:
         """A watched module has just been executed; ``module`` is what has its name now."""
         with self.import_guard():
             with self.lock:
-                self.imports.executed[name] = module
                 concerned = [live for live in self.patches.values() if name in live.patch.watched]
                 for live in concerned:
                     live.forget(name)
@@ -227,8 +230,6 @@ class Toolkit:
     def _replacement_imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
         """A module with replacements has just been executed: what came to its target while it was, can go on."""
         with self.import_guard():
-            with self.lock:
-                self.imports.executed[name] = module
             if self._held_up:
                 self._advance([])
 

@@ -15,6 +15,7 @@ def start(how: str, roots: "Iterable[str]") -> None:
     """Wait for the first of the roots to be imported; ``how`` goes into the report. Safe to call twice."""
     if finder.started_by is None:
         finder.started_by = how
+        finder.knows_all = bool(finder.after)
     for root in filter(None, roots):
         finder.before.setdefault(root, wake)
     finder.install()
@@ -33,7 +34,11 @@ def wake() -> None:
     """Start the toolkit proper, because a root is being imported."""
     try:
         from ascend_patches.starting.this_process import activate
-    except Exception as error:
+    except BaseException as error:
+        from ascend_patches.basics.interrupts import is_interrupt
+
+        if is_interrupt(error):
+            raise
         complaint = f"cannot start, no patch is on: {type(error).__name__}: {error}"
         if asked_for() == "strict":
             from ascend_patches.errors import StrictModeError
@@ -42,5 +47,6 @@ def wake() -> None:
         if finder.unreachable.get("ascend_patches") != complaint:
             finder.unreachable["ascend_patches"] = complaint
             say(complaint)
+        finder.knows_all = True
         return
     activate(finder.started_by or "start")
