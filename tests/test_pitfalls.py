@@ -343,13 +343,13 @@ def two_targets(world: World) -> World:
 
 def test_11_an_exception_between_two_rewrites_leaves_none_of_them_and_no_flag(two_targets: World) -> None:
     result = two_targets.python(
-        "from ascend_patches import apply_patches\nfrom ascend_patches.replacing import replace\n"
-        "install = replace.install\n"
-        "def fail_at_g(rewrite, *given):\n"
-        "    if rewrite.path == 'g':\n"
-        "        raise MemoryError('at g')\n"
-        "    return install(rewrite, *given)\n"
-        "replace.install = fail_at_g\n"
+        "from functools import partial\n"
+        "from ascend_patches import apply_patches\nfrom ascend_patches.replacing import one_step\n"
+        "setting = one_step.setting\n"
+        "def fail_at_g(owner, name, value):\n"
+        "    fail = partial(exec, 'raise MemoryError(\"at g\")')\n"
+        "    return fail if (name, value.__module__) == ('g', 'vllm.engine') else setting(owner, name, value)\n"
+        "one_step.setting = fail_at_g\n"
         "import vllm.engine\n"
         "from vllm.engine import f\n"
         "patch = apply_patches()['patches'][0]\n"
@@ -366,7 +366,8 @@ def test_11_an_exception_between_two_rewrites_leaves_none_of_them_and_no_flag(tw
 
 def test_12_a_site_that_does_not_read_back_is_a_failure(greeting: World) -> None:
     result = greeting.python(
-        "from ascend_patches.replacing import replace\nreplace._set = lambda owner, name, value: None\n"
+        "from functools import partial\nfrom ascend_patches.replacing import one_step\n"
+        "one_step.item = one_step.setting = lambda owner, name, value: partial(int)\n"
         "import vllm.engine\n" + SHOW,
         start=True,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from ascend_patches._version import __version__
 from ascend_patches.process.live_patch import LivePatch
+from ascend_patches.replacing.site import Site
 from ascend_patches.upstream import fingerprints
 
 
@@ -17,7 +18,7 @@ def of(patches: Iterable[LivePatch], without: Collection[str] = ()) -> str:
     for live in sorted(patches, key=lambda live: live.name):
         if live.sites and live.name not in without:
             variant = live.variant.name if live.variant is not None else ""
-            code = [f"{target}={_of_code(live.replacement_at(site))}" for target, site in sorted(live.sites.items())]
+            code = [f"{target}={_of_site(site)}" for target, site in sorted(live.sites.items())]
             parts.append(repr((live.name, variant, sorted(live.choice.options.items()), code)))
     if not parts:
         return "none"
@@ -33,6 +34,10 @@ def to_come(patches: Collection[LivePatch], without: str) -> str:
         if live.state == "waiting" and live.name != without
     ]
     return f"ascend_patches {of(patches, without=(without,))} {waiting}"
+
+
+def _of_site(site: Site) -> str:
+    return "overwritten" if site.overwritten_by() else _of_code(site.replacement)
 
 
 def _of_code(value: Any) -> str:

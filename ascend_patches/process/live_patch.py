@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ascend_patches.basics.interrupts import is_interrupt
@@ -14,19 +14,22 @@ from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
 from ascend_patches.process.complaints import described
 from ascend_patches.process.imports import Imports
-from ascend_patches.replacing import replace
-from ascend_patches.replacing.find import Found, find, foreign_wrapper
-from ascend_patches.replacing.rebind import rebind
+from ascend_patches.process.known_code import KnownCode
+from ascend_patches.replacing.find import Found
 from ascend_patches.replacing.site import Site
+from ascend_patches.replacing.transaction import BusyError, put_in_place, take_out
 from ascend_patches.settings.model import Choice
-from ascend_patches.upstream import distributions, fingerprints
+from ascend_patches.upstream import distributions
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.finding import Finding
 
 if TYPE_CHECKING:
     from ascend_patches.shadow.patch_shadow import PatchShadow
 
-State = Literal["waiting", "applied", "skipped", "failed", "reverted"]
+State = Literal["waiting", "applied", "overwritten", "skipped", "failed", "reverted"]
+
+
+_MOST_SUPERSEDED = 16
 
 
 class Event(NamedTuple):
@@ -77,13 +80,16 @@ class LivePatch:
         self.targets: dict[Target, TargetStatus] = {}
         self.sites: dict[Target, Site] = {}
         self.superseded: list[Site] = []
-        self.originals: dict[Target, Finding] = {}
-        self.looked_at: dict[Target, tuple[Any, Finding]] = {}
+        self.code = KnownCode(host.imports)
         self.late: list[Site] = []
         """Sites replaced after their module was in use; their holders have not been searched yet."""
         self.out_of_reach: list[str] = []
         self.shadow: PatchShadow | None = None
         self.quarantined = False
+        self.busy = ""
+        """Which calls keep it from being put in place, or taken out, at this moment."""
+        self._standing = ""
+        """Why it is applied, and what became of the latest attempt to undo it."""
 
     @property
     def name(self) -> str:
@@ -92,22 +98,18 @@ class LivePatch:
     @property
     def open(self) -> bool:
         """Whether an import may still change its state."""
-        return self.state in ("waiting", "applied")
+        return self.state in ("waiting", "applied", "overwritten")
 
     @property
     def unfit(self) -> bool:
         """Whether it is on and yet something keeps it from being applied: what strict mode does not accept."""
         ineffective = self.decision is not None and self.decision.ineffective
-        return self.state == "failed" or (self.state == "skipped" and ineffective)
+        return self.state in ("failed", "overwritten") or (self.state == "skipped" and ineffective)
 
     @property
     def proposed(self) -> Variant | None:
         """The variant of the latest decision."""
         return self.decision.variant if self.decision is not None else None
-
-    def replacement_at(self, site: Site) -> Any:
-        """What was put in place, without what may stand in front of it."""
-        return site.after if self.shadow is None else self.shadow.behind(site.target, site.after)
 
     def propose(self, variant: Variant | None) -> None:
         """Take a variant, of whose targets nothing is known yet."""
@@ -119,14 +121,34 @@ class LivePatch:
         self.state, self.reason = state, reason
         self.targets = {target: TargetStatus(state, reason) for target in self.targets}
 
+    def look(self) -> None:
+        """Bring the state up to date with what is in place now."""
+        if self.state not in ("applied", "overwritten"):
+            return
+        now = {target: _status_of(site) for target, site in self.sites.items()}
+        self.targets |= now
+        lost = [target for target, status in now.items() if status.state == "overwritten"]
+        said = [f"{target} was {now[target].reason}" for target in lost]
+        self.state = "overwritten" if lost else "applied"
+        self.reason = "; ".join([*said, self._standing])
+
     def forget(self, module: str) -> None:
-        """A module was executed (again): what is known of its targets is of code that is gone."""
-        for target in [target for target in self.sites if target.module == module]:
-            site = self.sites.pop(target)
-            if site.in_place():  # on a class that existing objects still have
-                self.superseded.append(site)
-        for target in [target for target in self.originals if target.module == module]:
-            del self.originals[target]
+        """A module was executed (again): what is known of its targets is of code that is gone.
+
+        Objects of before stay patched, unless the replacement would take them for objects of the new class.
+        """
+        gone = [self.sites.pop(target) for target in [*self.sites] if target.module == module]
+        take_out([site for site in gone if site.in_place() and site.knows_its_class()], force=True)
+        self.superseded += [site for site in gone if site.in_place()]
+        del self.superseded[:-_MOST_SUPERSEDED]
+        self.code.forget_module(module)
+
+    def recover(self) -> None:
+        """Forget the sites where upstream's own function is back, as after a mock, so that they are replaced again."""
+        for target, site in [*self.sites.items()]:
+            if not site.in_place() and site.owner.__dict__.get(site.name) is site.before:
+                del self.sites[target]
+                self.code.forget(target)
 
     def decide(self) -> Decision:
         """Choose a variant by what is imported now."""
@@ -153,12 +175,17 @@ class LivePatch:
 
     def advance(self, event: Event) -> bool:
         """Apply as much as can be applied now; False where a replacement's module has to be whole first."""
+        self.busy = ""
         try:
-            if self.proposed is not None and self._replacement_is_being_imported(self.proposed):
+            if any(map(self.host.imports.is_being_executed, _replacement_modules(self.proposed))):
                 self.propose(self.proposed)
                 self.settle("waiting", "the module of its replacement is being imported")
                 return False
             self._act(event)
+        except BusyError as error:
+            self.busy = str(error)
+            if not self.sites:
+                self.settle("waiting", f"to be put in place as soon as no call is inside: {error}")
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -171,35 +198,49 @@ class LivePatch:
         self.settle("failed", reason)
         self.host.complain(f"{self.name} failed and is not applied: {reason}")
 
-    def withdraw(self) -> list[str]:
-        """Undo what of the patch is in place and still ours; says where it is not ours any more."""
+    def withdraw(self, force: bool = True) -> list[str]:
+        """Undo what of the patch is in place and still ours; says where it is not ours any more.
+
+        Without ``force``, BusyError says which calls are inside it; then nothing was undone.
+        """
         sites = [*self.superseded, *self.sites.values()]
-        foreign = foreign_owners(sites)
-        undone = [site for site in sites if site.in_place()]
-        for site in reversed(undone):
-            replace.undo(site)
-        rebind(site.reversed() for site in undone)
-        if self.shadow is not None:
-            self.shadow.retire()
+        ours = [site for site in sites if site.in_place()]
+        shadow = self.shadow
+        take_out(ours, shadow.retiring() if shadow is not None else (), force)
+        if shadow is not None:
+            shadow.retire()
         self.superseded.clear()
         self.sites.clear()
-        self.originals.clear()
+        self.code.forget_all()
         self.late.clear()
         self.out_of_reach.clear()
-        return [f"could not be undone: {owner}" for owner in foreign]
+        return [f"could not be undone: {owner}" for owner in foreign_owners(sites)]
 
     def undo(self) -> list[Site] | None:
-        """Undo the patch; returns the sites whose replacement objects may still hold, or None if nothing was undone."""
+        """Undo the patch; returns the sites whose replacement objects may still hold, or None if nothing was undone.
+
+        ``busy`` then says which calls are inside, unless it is not the patch's to undo.
+        """
+        self.busy = ""
         sites = [*self.superseded, *self.sites.values()]
         foreign = foreign_owners(sites)
         if foreign:
             # Half a patch is worse than a whole one: nothing is undone.
-            self.reason = f"not reverted, because something was put on top of it: {'; '.join(foreign)}"
-            self.host.complain(f"{self.name} is {self.reason}")
+            self.keep(f"not reverted, because something was put on top of it: {'; '.join(foreign)}")
             return None
-        shadow = self.shadow
-        self.withdraw()
-        return [site for site in sites if shadow is None or not shadow.covers(site.target)]
+        covered = {site.target for site in sites if self.shadow is not None and self.shadow.covers(site.target)}
+        try:
+            self.withdraw(force=False)
+        except BusyError as error:
+            self.busy = str(error)
+            return None
+        return [site for site in sites if site.target not in covered]
+
+    def keep(self, why: str) -> None:
+        """Say why the patch stays although it was to be undone."""
+        self._standing = why
+        self.look()
+        self.host.complain(f"{self.name} is {why}")
 
     def show_holders(self, held: Mapping[str, list[str]]) -> None:
         """Add to the reason who still holds what was replaced late."""
@@ -209,33 +250,9 @@ class LivePatch:
             self._show_progress(self.variant)
 
     def _look(self, target: Target) -> Finding:
-        """The code of a target as upstream has it in this process, as far as it is imported."""
-        for live in self.host.patches.values():
-            if target in live.sites:
-                return live.originals[target]
-        if target in self.originals:
-            return self.originals[target]
-        module = sys.modules.get(target.module)
-        if module is None or self.host.imports.is_being_executed(target.module):
-            return Finding("pending")
-        try:
-            found = find(target, module)
-        except TargetError as error:
-            return Finding("absent", str(error))
-        wrapper = foreign_wrapper(found.value)
-        if wrapper:
-            return Finding("absent", f"{target} is wrapped by {wrapper}, whose work a replacement would undo")
-        known = self.looked_at.get(target)
-        if known is None or known[0] is not found.value:
-            fingerprint = fingerprints.of_function(found.value)
-            finding = Finding("code", fingerprint) if fingerprint else Finding("no source", "no source available")
-            known = self.looked_at[target] = (found.value, finding)
-        return known[1]
-
-    def _replacement_is_being_imported(self, variant: Variant) -> bool:
-        """Whether this thread, further up, or one that waits for it, has a module that the variant needs half done."""
-        needed = {rewrite.replacement_module for rewrite in variant.rewrites if rewrite.module in sys.modules}
-        return any(self.host.imports.is_being_executed(module) for module in needed if module is not None)
+        """The code of a target, of whichever patch replaced it."""
+        owner = next((live for live in self.host.patches.values() if target in live.sites), self)
+        return owner.code.of(target)
 
     def _act(self, event: Event) -> None:
         decided = self.decide()
@@ -264,33 +281,13 @@ class LivePatch:
             for name, other in self.host.patches.items():
                 if rewrite.target in other.sites:
                     raise TargetError(f"{rewrite.target} is rewritten by the patch {name} already")
-        self.originals.update((rewrite.target, self._look(rewrite.target)) for rewrite in due)
         for rewrite in due:
-            # Else it would itself be one who still holds the original.
-            self.looked_at.pop(rewrite.target, None)
-        done = self._replace(due)
+            self.code.keep(rewrite.target)
+        done = put_in_place(due, self._in_front, event.module, event.already_there)
         self.sites.update((site.target, site) for site in done)
         # Only what a module imported itself can have taken a name from it when it has only just been executed.
-        fresh = [site for site in done if site.target.module == event.module]
-        late = [site for site in done if site not in fresh]
-        rebind(fresh, event.already_there)
-        rebind(late)
-        self.late += late
+        self.late += [site for site in done if site.target.module != event.module]
         self._show_progress(variant)
-
-    def _replace(self, due: list[Rewrite]) -> list[Site]:
-        """Replace all that is due, or nothing."""
-        found = [find(rewrite.target, sys.modules[rewrite.module]) for rewrite in due]
-        values = [replace.prepare(rewrite, there) for rewrite, there in zip(due, found, strict=True)]
-        done: list[Site] = []
-        try:
-            for rewrite, there, value in zip(due, found, values, strict=True):
-                done.append(replace.install(rewrite, there, value, self._in_front(rewrite, there, value)))
-        except BaseException:
-            for site in reversed(done):
-                replace.undo(site)
-            raise
-        return done
 
     def _in_front(self, rewrite: Rewrite, found: Found, value: Any) -> Any:
         """What is installed instead of a replacement, if some calls of it are to be compared; else None."""
@@ -313,10 +310,10 @@ class LivePatch:
             reason = f"not imported yet: {', '.join(missing)}"
             self.targets |= {rewrite.target: TargetStatus("waiting", reason) for rewrite in part.rewrites}
             waiting += [part.name] if missing else []
-        self.targets |= dict.fromkeys(self.sites, TargetStatus("applied", "replaced and read back"))
         progress = _progress(variant, waiting) if waiting else []
         held = [f"existing objects keep the old code: {holder}" for holder in self.out_of_reach]
-        self.state, self.reason = "applied", "; ".join([*progress, why, *held])
+        self.state, self._standing = "applied", "; ".join([*progress, why, *held])
+        self.look()
 
 
 def foreign_owners(sites: Iterable[Site]) -> list[str]:
@@ -334,3 +331,20 @@ def _progress(variant: Variant, waiting: list[str]) -> list[str]:
     on = [part.name for part in variant.parts if part.name not in waiting]
     count = f"{len(on)} of {len(variant.parts)} parts are on: {', '.join(on)}"
     return [count, f"still to be imported: {', '.join(waiting)}"]
+
+
+def _status_of(site: Site) -> TargetStatus:
+    owner = site.overwritten_by()
+    if owner:
+        return TargetStatus("overwritten", f"replaced, and now belongs to {owner}")
+    return TargetStatus("applied", "replaced and read back")
+
+
+def _replacement_modules(variant: Variant | None) -> Iterator[str]:
+    """The modules that a variant's replacements for what is imported come from.
+
+    One of them may be half done: this thread, further up, or one that waits for it, imports it.
+    """
+    for rewrite in variant.rewrites if variant is not None else ():
+        if rewrite.replacement_module is not None and rewrite.module in sys.modules:
+            yield rewrite.replacement_module

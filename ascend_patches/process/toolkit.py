@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from threading import get_ident
 from types import ModuleType
 
@@ -22,7 +23,8 @@ from ascend_patches.process.finder import Finder, finder
 from ascend_patches.process.forking import ForkLock
 from ascend_patches.process.imports import Imports
 from ascend_patches.process.listener import Listener
-from ascend_patches.process.live_patch import NO_IMPORT, Event, LivePatch, holders_of
+from ascend_patches.process.live_patch import NO_IMPORT, Event, LivePatch
+from ascend_patches.process.reverting import SECONDS, Reverting
 from ascend_patches.replacing.holders import out_of_reach
 from ascend_patches.settings import mode
 from ascend_patches.settings.model import Choice, Settings
@@ -42,6 +44,7 @@ class Toolkit:
         self.complain = Complaints()
         self.listeners: list[Listener] = []
         self.lock = ForkLock()
+        self.reverting = Reverting(self.lock, self._changed)
         self.activated_by: str | None = None
         self.settings = Settings()
         self.registry = Registry()
@@ -56,10 +59,6 @@ class Toolkit:
         """Patches of which a replacement's module was still being imported when its target was there already."""
 
     @property
-    def active(self) -> bool:
-        return self.activated_by is not None
-
-    @property
     def problems(self) -> list[str]:
         return self.complain.said
 
@@ -67,13 +66,13 @@ class Toolkit:
         self, how: str, *, config: str | os.PathLike[str] | None = None, code_lock: Lock | None = None
     ) -> None:
         """Read the settings, decide, apply what is imported, watch for the rest. A second call changes nothing."""
-        if not self.active:
+        if self.activated_by is None:
             if get_ident() in self._loading_in:
                 # A package of patches imports what it patches: whoever is loading it goes on when it is whole.
                 return
             known = self._load_declarations()
             with self.lock:
-                first = not self.active
+                first = self.activated_by is None
                 if first:
                     self.activated_by = how
                     self._begin(known, config, code_lock)
@@ -93,35 +92,30 @@ class Toolkit:
         if self.fatal is not None:
             raise StrictModeError(self.fatal)
 
-    def apply(self) -> None:
-        """Apply everything that is on and can be applied now, what was reverted on request included."""
+    def apply(self, wait: float = SECONDS) -> None:
+        """Apply everything that is on and can be applied now, what was reverted or skipped before included."""
         with self.lock:
             for live in self.patches.values():
-                if live.state == "reverted" and not live.quarantined:
+                live.recover()
+                if (live.state == "reverted" and not live.quarantined) or (live.state == "skipped" and live.decision):
                     live.settle("waiting", "to be applied again")
         self._advance(list(self.patches.values()))
+        self.reverting.wait(list(self.patches.values()), self._advance, wait)
 
-    def revert(self, names: Iterable[str] = ()) -> None:
-        """Undo the named patches, or all of them, as far as what is in place is still ours."""
-        with self.lock:
-            wanted = list(names) or list(self.patches)
-            for name in wanted:
-                if name not in self.patches:
-                    raise AscendPatchesError(f"there is no patch {name!r}; known: {', '.join(self.patches) or 'none'}")
-            undone = {name: self.patches[name].undo() for name in wanted if self.patches[name].open}
-            held = out_of_reach(site.reversed() for sites in undone.values() for site in sites or ())
-            for name, sites in undone.items():
-                if sites is not None:
-                    self.patches[name].settle("reverted", "; ".join(["undone on request", *holders_of(sites, held)]))
-            self._changed()
+    def revert(self, names: Iterable[str] = (), wait: float = SECONDS) -> None:
+        """Undo the named patches, or all of them, as far as what is in place is still ours.
+
+        While calls are inside a patch of several rewrites it stays; after so many seconds that is said.
+        """
+        wanted = list(names) or list(self.patches)
+        for name in wanted:
+            if name not in self.patches:
+                raise AscendPatchesError(f"there is no patch {name!r}; known: {', '.join(self.patches) or 'none'}")
+        self.reverting.revert([self.patches[name] for name in wanted], wait)
 
     def quarantine(self, name: str, reason: str) -> None:
         """Undo a patch that was found to be wrong, for as long as this process lives."""
-        with self.lock:
-            live = self.patches[name]
-            if live.open:
-                live.quarantined = True
-                live.settle("reverted", "; ".join([reason, *live.withdraw()]))
+        self.reverting.quarantine(self.patches[name], reason)
 
     def report(self) -> None:
         """Have reports and metrics brought up to date."""
@@ -130,6 +124,7 @@ class Toolkit:
 
     def identity(self, without: Collection[str] = ()) -> str:
         """A digest of what is applied in this process."""
+        self.look()
         return identity.of(self.patches.values(), without)
 
     def identity_to_come(self, without: str) -> str:
@@ -189,11 +184,11 @@ class Toolkit:
         if self.settings.mode == "strict":
             for listener in self.listeners:
                 listener.strict()
-            complaints = [*known.problems, *self._foreseen()]
+            complaints = [*known.problems, *_foreseen(_open(self.patches.values()))]
             self.fatal = f"strict mode: {'; '.join(complaints)}" if complaints else None
         self.imports.finder.install()
         # A forked child gets a toolkit that no thread is in the middle of changing, and leaves a report of its own.
-        self.lock.hold_across_forks(lambda: self._tell(lambda listener: listener.forked()))
+        self.lock.hold_across_forks(self._after_fork)
 
     def _refuse_settings(self, error: AscendPatchesError, config: str | os.PathLike[str] | None) -> None:
         """Nothing is on by settings that cannot be used; in strict mode nothing starts with them either."""
@@ -208,15 +203,6 @@ class Toolkit:
             self.problems.append(self.fatal)
         else:
             self.complain(f"{error}\nno patch is on")
-
-    def _foreseen(self) -> Iterator[str]:
-        """What strict mode could not accept, by the sources, before anything is imported."""
-        from ascend_patches.deciding.foresight import foresee
-
-        for live in _open(self.patches.values()):
-            foreseen = foresee(live.patch, live.choice, self.where, self.code_lock)
-            if foreseen.ineffective:
-                yield f"{live.name}: {foreseen.reason}"
 
     def _imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
         """A watched module has just been executed; ``module`` is what has its name now."""
@@ -251,17 +237,36 @@ class Toolkit:
             for live in _open(patches):
                 if not live.advance(event):
                     self._held_up.add(live.name)
+                if live.busy:
+                    self.reverting.settler.until_done(live.name, partial(self._settled, live))
             held = out_of_reach(site for live in patches for site in live.late)
             for live in patches:
                 live.show_holders(held)
+                live.look()
             self._changed()
         if self.settings.mode == "strict":
             unfit = [f"{live.name}: {live.reason}" for live in patches if live.unfit]
             if unfit:
                 raise StrictModeError("strict mode: " + "; ".join(unfit))
 
+    def _settled(self, live: LivePatch) -> bool:
+        if live.busy:
+            with self.import_guard():
+                self._advance([live])
+        return not live.busy
+
+    def look(self) -> None:
+        """Bring the states up to date with what is in place now."""
+        with self.lock:
+            for live in self.patches.values():
+                live.look()
+
     def _changed(self) -> None:
         self._tell(lambda listener: listener.changed())
+
+    def _after_fork(self) -> None:
+        self.reverting.settler.after_fork()
+        self._tell(lambda listener: listener.forked())
 
     def _tell(self, say: Callable[[Listener], str]) -> None:
         self.unreported = "; ".join(filter(None, map(say, self.listeners)))
@@ -275,3 +280,13 @@ class Toolkit:
 
 def _open(patches: Iterable[LivePatch]) -> Sequence[LivePatch]:
     return [live for live in patches if live.open]
+
+
+def _foreseen(patches: Iterable[LivePatch]) -> Iterator[str]:
+    """What strict mode could not accept, by the sources, before anything is imported."""
+    from ascend_patches.deciding.foresight import foresee
+
+    for live in patches:
+        foreseen = foresee(live.patch, live.choice, live.host.where, live.host.code_lock)
+        if foreseen.ineffective:
+            yield f"{live.name}: {foreseen.reason}"

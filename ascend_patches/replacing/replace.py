@@ -1,4 +1,4 @@
-"""Replace a target, read it back, undo it.
+"""Make what takes the place of a target.
 
 What is put in place is a plain function with upstream's name, module, doc and signature: a call costs what a call of
 any function costs, and pickling by reference finds it.
@@ -7,7 +7,7 @@ any function costs, and pickling by reference finds it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, cast
 
 from ascend_patches.declaring.patch import Rewrite
@@ -44,39 +44,17 @@ def dressed_like(rewrite: Rewrite, found: Found, function: Callable[..., Any]) -
     return _bound_like(found.value, _dressed(cast(FunctionType, function), found, original, rewrite.module))
 
 
-def install(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) -> Site:
-    """Put a prepared value in place, or what stands in front of it, and read it back."""
+def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) -> Site:
+    """A target as it will be, with a prepared value in its place, or with what stands in front of that."""
     installed = value if in_front is None else in_front
     site = Site(rewrite.target, found.owner, found.name, ABSENT if found.inherited else found.value, installed)
+    site.original, site.replacement = found.value, value
     if rewrite.original_as is not None:
-        _keep_original(site, rewrite.original_as, found, value)
-    try:
-        _set(site.owner, site.name, installed)
-    except (TypeError, AttributeError) as error:
-        _forget_original(site)
-        raise TargetError(f"{rewrite.target}: cannot be replaced: {error}") from None
-    if not site.in_place():
-        _forget_original(site)
-        raise TargetError(f"{rewrite.target}: was set, but reads back as something else")
+        site.keeps_original_in = getattr(function_of(value), "__globals__", None)
+        site.keeps_original_as = rewrite.original_as
+        if site.keeps_original_in is None:
+            raise TargetError(f"{site.target}: original_as= needs a replacement written in Python")
     return site
-
-
-def undo(site: Site) -> None:
-    """Put back what was there. Whether the site is still ours is for the caller to ask first.
-
-    A replacement keeps its original: an existing object may go on holding it as a bound method, and calling it.
-    """
-    if site.before is ABSENT:
-        type.__delattr__(site.owner, site.name)
-    else:
-        _set(site.owner, site.name, site.before)
-
-
-def _set(owner: ModuleType | type, name: str, value: Any) -> None:
-    if isinstance(owner, type):
-        type.__setattr__(owner, name, value)
-    else:
-        owner.__dict__[name] = value
 
 
 def _dressed(function: FunctionType, found: Found, original: FunctionType | None, module: str) -> FunctionType:
@@ -103,16 +81,3 @@ def _bound_like(original: Any, replacement: Callable[..., Any]) -> Any:
     if isinstance(original, property):
         return property(replacement, original.fset, original.fdel, original.__doc__)
     return replacement
-
-
-def _keep_original(site: Site, key: str, found: Found, value: Any) -> None:
-    names = getattr(function_of(value), "__globals__", None)
-    if names is None:
-        raise TargetError(f"{site.target}: original_as= needs a replacement written in Python")
-    site.keeps_original_in, site.keeps_original_as = names, key
-    names[key] = function_of(found.value)
-
-
-def _forget_original(site: Site) -> None:
-    if site.keeps_original_in is not None:
-        site.keeps_original_in.pop(site.keeps_original_as, None)

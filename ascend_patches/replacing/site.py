@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 from ascend_patches.declaring.target import Target
-from ascend_patches.replacing.find import ABSENT, author
+from ascend_patches.errors import TargetError
+from ascend_patches.replacing import one_step
+from ascend_patches.replacing.find import ABSENT, author, find, function_of
 
 
 class Site:
     """One target that was replaced: all there is to know to check it and to undo it."""
 
-    __slots__ = ("after", "before", "keeps_original_as", "keeps_original_in", "name", "owner", "target")
+    __slots__ = (
+        "after",
+        "before",
+        "keeps_original_as",
+        "keeps_original_in",
+        "name",
+        "original",
+        "owner",
+        "replacement",
+        "target",
+    )
 
     def __init__(self, target: Target, owner: ModuleType | type, name: str, before: Any, after: Any) -> None:
         self.target = target
@@ -20,11 +34,61 @@ class Site:
         self.name = name
         self.before = before
         self.after = after
+        self.original = before
+        """What a call of the target ran before, inherited or not."""
+        self.replacement = after
+        """What is there now, without what may stand in front of it."""
         self.keeps_original_in: dict[str, Any] | None = None
         self.keeps_original_as = ""
 
+    def steps(self) -> Iterator[one_step.Step]:
+        """What puts the replacement in place: the original is kept before anything can ask for it."""
+        if self.keeps_original_in is not None:
+            yield one_step.item(self.keeps_original_in, self.keeps_original_as, function_of(self.original))
+        yield one_step.setting(self.owner, self.name, self.after)
+
+    def undoing(self) -> one_step.Step:
+        """What puts back what was there; whether the site is still ours is for the caller to ask first.
+
+        The original stays kept: an existing object may go on holding the replacement as a bound method, and calling it.
+        """
+        if self.before is ABSENT and isinstance(self.owner, type):
+            return one_step.deleting(self.owner, self.name)
+        return one_step.setting(self.owner, self.name, self.before)
+
+    def forget_original(self) -> None:
+        """What was not put in place keeps no original."""
+        if self.keeps_original_in is not None:
+            self.keeps_original_in.pop(self.keeps_original_as, None)
+
     def in_place(self) -> bool:
         return self.owner.__dict__.get(self.name) is self.after
+
+    def knows_its_class(self) -> bool:
+        """Whether a call leads to the class that is there now, and would refuse objects of a class that was before."""
+        function = function_of(self.replacement)
+        names = getattr(getattr(function, "__code__", None), "co_names", ())
+        return isinstance(self.owner, type) and (self.keeps_original_in is not None or "super" in names)
+
+    def overwritten_by(self) -> str:
+        """Whose work is reached at the target now, in words; empty as long as it is ours.
+
+        The target is looked up as a caller would, because its class may have been exchanged as well. What names our
+        replacement as the function that it wraps leads to ours.
+        """
+        module = sys.modules.get(self.target.module)
+        try:
+            value = find(self.target, module).value if module is not None else self.owner.__dict__.get(self.name)
+        except TargetError as error:
+            return f"nothing: {error}"
+        seen: set[int] = set()
+        now = value
+        while id(now) not in seen:
+            if now is self.after or function_of(now) is function_of(self.after):
+                return ""
+            seen.add(id(now))
+            now = getattr(function_of(now), "__dict__", {}).get("__wrapped__", now)
+        return author(value)
 
     def reversed(self) -> Site:
         """The site as if the replacement had been the original, to ask who still holds the replacement."""

@@ -153,6 +153,7 @@ class _Files:
 
 
 def _of_this_process(toolkit: Toolkit) -> Iterator[Told]:
+    toolkit.look()
     for name, status in sorted(toolkit.patches.items()):
         variant = status.variant.name if status.variant is not None else ""
         shadow = status.shadow.as_data() if status.shadow is not None else {}

@@ -16,7 +16,6 @@ from ascend_patches.reporting.masked import masked
 if TYPE_CHECKING:
     from ascend_patches.process.live_patch import LivePatch
     from ascend_patches.process.toolkit import Toolkit
-    from ascend_patches.replacing.site import Site
 
 __all__ = ["leave", "of_the_others", "read", "status", "versions", "write"]
 
@@ -25,6 +24,7 @@ ALWAYS_SHOWN = ("vllm", "vllm-ascend", "torch", "torch-npu")
 
 def status(toolkit: Toolkit) -> dict[str, Any]:
     """The state of every patch in this process, with reasons, ready for JSON."""
+    toolkit.look()
     return {
         "pid": os.getpid(),
         "host": lifetime.host(),
@@ -87,7 +87,7 @@ def _patch(name: str, patch: LivePatch, toolkit: Toolkit) -> dict[str, Any]:
             {
                 "target": target,
                 "state": status.state,
-                "reason": missed.get(target) or _covered(patch.sites.get(target)) or status.reason,
+                "reason": missed.get(target) or status.reason,
             }
             for target, status in patch.targets.items()
         ],
@@ -97,11 +97,6 @@ def _patch(name: str, patch: LivePatch, toolkit: Toolkit) -> dict[str, Any]:
 def _compared(patch: LivePatch) -> list[str]:
     """What comparing calls with the original has shown, where that is done."""
     return [f"shadow: {patch.shadow.counts}"] if patch.shadow is not None else []
-
-
-def _covered(site: Site | None) -> str:
-    """Who has put something on top of what was replaced, read back at this moment."""
-    return "" if site is None or site.in_place() else f"replaced, and now belongs to {site.owner_now()}"
 
 
 def _waiting_for(target: Target, toolkit: Toolkit) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ascend_patches.basics.paths import from_variable
 from ascend_patches.declaring.patch import Patch, Rewrite
 from ascend_patches.replacing.find import Found
+from ascend_patches.replacing.one_step import Step, attribute
 from ascend_patches.settings.model import Choice
 from ascend_patches.shadow import kept
 from ascend_patches.shadow.counts import Counts
@@ -41,7 +42,6 @@ class PatchShadow:
         self.codes: set[CodeType] = set()
         """The code of all the patch's replacements, compared or not."""
         self._shadows: dict[str, Shadow] = {}
-        self._superseded: list[Shadow] = []
         self._spoken_of: set[str] = set()
 
     def in_front(self, rewrite: Rewrite, found: Found, value: Any) -> Any:
@@ -50,7 +50,7 @@ class PatchShadow:
         if made is None:
             return None
         if rewrite.target in self._shadows:  # its module was executed again, and objects of the old one are left
-            self._superseded.append(self._shadows[rewrite.target])
+            self._shadows[rewrite.target].retire()
         installed, self._shadows[rewrite.target] = made
         return installed
 
@@ -58,15 +58,14 @@ class PatchShadow:
         """Whether all who call what was installed at a target can be led back to the original."""
         return target in self._shadows
 
-    def behind(self, target: str, installed: Any) -> Any:
-        """The replacement itself, of what is installed at a target."""
-        return self._shadows[target].value if target in self._shadows else installed
+    def retiring(self) -> list[Step]:
+        """What retires all shadows, as steps of the one that takes the patch out."""
+        return [attribute(shadow, "retired", True) for shadow in self._shadows.values()]
 
     def retire(self) -> None:
         """The patch is taken out: existing objects that hold what was installed get the original from now on."""
-        for shadow in (*self._superseded, *self._shadows.values()):
+        for shadow in self._shadows.values():
             shadow.retire()
-        self._superseded.clear()
         self._shadows.clear()
 
     def count(self, what: str, reason: str = "") -> None:
@@ -88,7 +87,6 @@ class PatchShadow:
         if mismatch.inputs is not None:
             self._keep(mismatch)
         if count == self.quarantine_after:
-            self.retire()
             times = "a call" if count == 1 else f"{count} calls, the last of them"
             reason = f"reverted by itself after {times} that differed from the original: {mismatch}"
             self.told.quarantine(self.patch.name, f"{reason}. It stays so until this process ends")

@@ -245,7 +245,7 @@ def test_when_the_second_module_does_not_fit_the_first_is_put_back(two_modules: 
     assert result.stdout.splitlines()[0] == '["upstream", "upstream", "upstream changed"]'
     patch = result.patch("pair")
     assert patch["state"] == "skipped"
-    assert patch["reason"].startswith("upstream changed: never verified against this code (vllm.one:f ")
+    assert patch["reason"].startswith("upstream changed: never verified against this code (vllm.two:g ")
     assert set(states(patch).values()) == {"skipped"}
     assert result.complaints == [f"ascend_patches: pair is skipped: {patch['reason']}"]
 
@@ -290,15 +290,14 @@ def test_a_rewrite_that_cannot_be_set_puts_the_earlier_ones_of_its_module_back(w
         def g():
             return 'ours'
 
-        from ascend_patches.replacing import replace
-        set_ = replace._set
+        from functools import partial
+        from ascend_patches.replacing import one_step
+        setting = one_step.setting
 
         def refuse(owner, name, value):
-            if name == 'g':
-                raise TypeError('cannot set g')
-            set_(owner, name, value)
+            return partial(exec, "raise TypeError('cannot set g')") if name == 'g' else setting(owner, name, value)
 
-        replace._set = refuse
+        one_step.setting = refuse
         """,
     )
     result = world.python("import vllm.one\nprint(json.dumps([vllm.one.f(), vllm.one.Model.g()]))\n" + SHOW, start=True)
@@ -375,13 +374,15 @@ def test_a_target_that_another_patch_has_rewritten_is_not_rewritten_again_not_ev
 
 
 def test_unknown_code_is_skipped_with_its_fingerprint_and_what_to_run(greeting: World) -> None:
+    verified = greeting.fingerprint("vllm.engine:greet")
     greeting.write("vllm/engine.py", "def greet(name, mark='!'):\n    return 'rewritten ' + name + mark\n")
     result = greeting.python("import vllm.engine\nprint(vllm.engine.greet('you'))\n" + SHOW, start=True)
     reason = result.patch("greeting")["reason"]
     assert "rewritten you!" in result.stdout
     assert reason == (
         "upstream changed: never verified against this code (vllm.engine:greet "
-        f"{greeting.fingerprint('vllm.engine:greet')}); see: ascend-patches diff greeting"
+        f"{greeting.fingerprint('vllm.engine:greet')}); verified was vllm.engine:greet {verified}; "
+        "see: ascend-patches diff greeting"
     )
     assert result.complaints == [f"ascend_patches: greeting is skipped: {reason}"]
 

@@ -19,8 +19,9 @@ from support import World
 from ascend_patches import Rewrite
 from ascend_patches.errors import DeclarationError, TargetError
 from ascend_patches.replacing.find import find
-from ascend_patches.replacing.replace import install, prepare, undo
+from ascend_patches.replacing.replace import prepare, site_of
 from ascend_patches.replacing.site import Site
+from ascend_patches.replacing.transaction import install, take_out
 
 SOURCE = """
 def function(a, b=2):
@@ -81,7 +82,7 @@ def advice(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kw
 def go_around(module: ModuleType, path: str, advice: Any = advice) -> Site:
     rewrite = Rewrite(f"{module.__name__}:{path}", around=advice)
     found = find(rewrite.target, module)
-    return install(rewrite, found, prepare(rewrite, found))
+    return install([site_of(rewrite, found, prepare(rewrite, found))])[0]
 
 
 CALLS: dict[str, tuple[Callable[[ModuleType], Any], Any]] = {
@@ -101,7 +102,7 @@ def test_advice_is_given_the_original_the_instance_and_the_arguments_and_is_take
     call, expected = CALLS[path]
     site = go_around(module, path)
     assert call(module) == expected
-    undo(site)
+    take_out([site])
     assert call(module) == expected[1:]
 
 

@@ -19,12 +19,14 @@ import pytest
 from ascend_patches import Rewrite
 from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
-from ascend_patches.replacing.find import ABSENT, find, foreign_wrapper
+from ascend_patches.replacing.find import ABSENT, Found, find, foreign_wrapper
 from ascend_patches.replacing.holders import out_of_reach
 from ascend_patches.replacing.rebind import rebind
-from ascend_patches.replacing.replace import install, prepare, undo
+from ascend_patches.replacing.replace import prepare, site_of
 from ascend_patches.replacing.sign import signature_difference
 from ascend_patches.replacing.site import Site
+from ascend_patches.replacing.transaction import install as install_all
+from ascend_patches.replacing.transaction import take_out
 
 SOURCE = """
 import functools
@@ -79,6 +81,15 @@ class Model(Base):
 """
 
 _numbers = itertools.count()
+
+
+def install(rewrite: Rewrite, found: Found, value: Any) -> Site:
+    """Put one prepared value in place."""
+    return install_all([site_of(rewrite, found, value)])[0]
+
+
+def undo(site: Site) -> None:
+    take_out([site])
 
 
 @pytest.fixture
@@ -327,11 +338,11 @@ def test_names_taken_by_other_modules_are_pointed_to_the_replacement_and_back(
     assert (taker.function, taker.alias) == (original, original)
 
 
-def test_modules_that_cannot_have_taken_a_name_are_not_visited(
-    module: ModuleType, taker: ModuleType, replace: Replace
-) -> None:
+def test_modules_that_cannot_have_taken_a_name_are_not_visited(module: ModuleType, taker: ModuleType) -> None:
     original = module.function
-    rebind([replace("function", function)], except_modules={"taker"})
+    rewrite = Rewrite(f"{module.__name__}:function", function)
+    found = find(rewrite.target, module)
+    install_all([site_of(rewrite, found, prepare(rewrite, found))], module.__name__, {"taker"})
     assert taker.function is original
 
 

@@ -1,0 +1,92 @@
+"""What is in place now: a state says what a caller would reach, whoever put it there and whenever."""
+
+from __future__ import annotations
+
+import pytest
+from support import World
+
+SHOW = "from ascend_patches import status\nprint(json.dumps(status()))\n"
+THEIRS = "import vllm.engine\nbefore = vllm.engine.greet\ndef theirs(name, mark='!'):\n    return 'theirs'\n"
+
+
+def test_what_another_has_put_at_a_target_is_overwritten_and_named(greeting: World) -> None:
+    result = greeting.python(THEIRS + "vllm.engine.greet = theirs\n" + SHOW, start=True)
+    patch = result.patch("greeting")
+    assert (patch["state"], patch["targets"][0]["state"]) == ("overwritten", "overwritten")
+    assert "vllm.engine:greet was replaced, and now belongs to __main__ (<string>:" in patch["reason"]
+    assert result.json["identity"] != "none"
+
+
+def test_a_state_is_applied_again_once_ours_is_back(greeting: World) -> None:
+    code = (
+        THEIRS + "vllm.engine.greet = theirs\nfrom ascend_patches import status\nstatus()\nvllm.engine.greet = before\n"
+    )
+    assert greeting.python(code + SHOW, start=True).patch("greeting")["state"] == "applied"
+
+
+def test_what_wraps_ours_and_says_so_leaves_it_applied(greeting: World) -> None:
+    code = (
+        "import functools, vllm.engine\nours = vllm.engine.greet\n"
+        "@functools.wraps(ours)\ndef traced(*args, **kwargs):\n    return ours(*args, **kwargs)\n"
+        "vllm.engine.greet = traced\n"
+    )
+    assert greeting.python(code + SHOW, start=True).patch("greeting")["state"] == "applied"
+
+
+def test_a_class_that_is_exchanged_takes_its_patched_method_along(world: World) -> None:
+    world.package("vllm", {"engine": "class Model:\n    def run(self):\n        return 'upstream'\n"})
+    world.patch("run", {"vllm.engine:Model.run": "run"}, "def run(self):\n    return 'ours'\n")
+    code = "import vllm.engine\nclass Model:\n    def run(self):\n        return 'theirs'\nvllm.engine.Model = Model\n"
+    assert world.python(code + SHOW, start=True).patch("run")["state"] == "overwritten"
+
+
+def test_the_identity_of_a_process_tells_overwritten_from_applied(greeting: World) -> None:
+    code = "import vllm.engine\nfrom ascend_patches import status\nidentities = [status()['identity']]\n"
+    code += "vllm.engine.greet = lambda name, mark='!': 'theirs'\nidentities.append(status()['identity'])\n"
+    first, second = greeting.python(code + "print(json.dumps(identities))", start=True).json
+    assert first != second
+
+
+def test_strict_mode_stops_the_next_import_of_what_a_patch_looks_at(world: World) -> None:
+    world.package("vllm", {"one": "def f():\n    return 1\n", "two": "def g():\n    return 1\n"})
+    ours = "def f():\n    return 2\n\ndef g():\n    return 2\n"
+    world.patch("pair", {"vllm.one:f": "f", "vllm.two:g": "g"}, ours, parts=True)
+    code = (
+        "from ascend_patches import StrictModeError\nimport vllm.one\nvllm.one.f = lambda: 3\n"
+        "try:\n    import vllm.two\nexcept StrictModeError as error:\n    print(json.dumps(str(error)))"
+    )
+    result = world.python(code, start=True, env={"ASCEND_PATCHES": "strict"})
+    assert "vllm.one:f was replaced, and now belongs to __main__" in result.json
+
+
+def test_apply_patches_replaces_again_what_upstream_has_put_back(greeting: World) -> None:
+    code = (
+        "from ascend_patches import apply_patches\nimport vllm.engine\n"
+        "from unittest import mock\nupstream = vllm.engine.greet\napply_patches()\n"
+        "vllm.engine.greet = upstream\nstates = [apply_patches()['patches'][0]['state']]\n"
+        "print(json.dumps([*states, vllm.engine.greet('you')]))"
+    )
+    assert greeting.python(code).json == ["applied", "patched you!"]
+
+
+@pytest.mark.parametrize("verb", ["apply_patches", "revert_patches"])
+def test_what_is_overwritten_is_left_alone(verb: str, greeting: World) -> None:
+    code = THEIRS + f"vllm.engine.greet = theirs\nfrom ascend_patches import {verb}\n{verb}()\n"
+    result = greeting.python(code + "print(json.dumps(vllm.engine.greet('you')))\n" + SHOW, start=True)
+    assert result.stdout.splitlines()[0] == '"theirs"'
+    assert result.patch("greeting")["state"] == "overwritten"
+
+
+def test_objects_of_before_a_reload_answer_where_the_replacement_calls_the_original(world: World) -> None:
+    upstream = (
+        "class Base:\n    def run(self):\n        return ['base']\n"
+        "class Model(Base):\n    def run(self):\n        return [*super().run(), 'upstream']\n"
+    )
+    world.package("vllm", {"engine": upstream})
+    ours = "def run(self):\n    return [*original(self), 'ours']\n"
+    world.patch("run", {"vllm.engine:Model.run": "run"}, ours, original_as="original")
+    code = (
+        "import vllm.engine, importlib\nold = vllm.engine.Model()\nimportlib.reload(vllm.engine)\n"
+        "print(json.dumps([old.run(), vllm.engine.Model().run()]))"
+    )
+    assert world.python(code, start=True).json == [["base", "upstream"], ["base", "upstream", "ours"]]
