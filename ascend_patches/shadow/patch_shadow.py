@@ -87,6 +87,8 @@ class PatchShadow:
         if mismatch.inputs is not None:
             self._keep(mismatch)
         if count == self.quarantine_after:
+            if len(self._shadows) == 1:
+                self.retire()  # of several, none may be retired before the others
             times = "a call" if count == 1 else f"{count} calls, the last of them"
             reason = f"reverted by itself after {times} that differed from the original: {mismatch}"
             self.told.quarantine(self.patch.name, f"{reason}. It stays so until this process ends")
