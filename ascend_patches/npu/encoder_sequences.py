@@ -15,25 +15,36 @@ from ascend_patches.npu.host_lengths import hand_over
 
 Boundaries = np.ndarray[Any, np.dtype[np.int32]]
 Told = dict[str, Any]
-Way = Callable[[Any, Boundaries], Told]
+Way = Callable[[Any, Boundaries, torch.device], Told]
+
+_HOST = torch.device("cpu")
 
 
 def told(model: Any, lengths: Sequence[int], way: Way) -> Told:
     """What blocks are told about sequences of these lengths; their attention knows these without asking the device."""
-    sequences = way(model, np.cumsum([0, *lengths], dtype=np.int32))
+    sequences = way(model, _boundaries(lengths), model.device)
     hand_over(sequences["cu_seqlens"], lengths)
     return sequences
 
 
-def as_in_0_13(model: Any, boundaries: Boundaries) -> Told:
-    on_host = torch.from_numpy(boundaries)
+def on_host(model: Any, lengths: Sequence[int], way: Way) -> Told:
+    """The same, with a ``cu_seqlens`` that has yet to be copied to the device, and the lengths to be handed over."""
+    return way(model, _boundaries(lengths), _HOST)
+
+
+def _boundaries(lengths: Sequence[int]) -> Boundaries:
+    return np.cumsum([0, *lengths], dtype=np.int32)
+
+
+def as_in_0_13(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
+    of_host = torch.from_numpy(boundaries)
     return {
-        "max_seqlen": model.compute_attn_mask_seqlen(on_host),
-        "cu_seqlens": on_host.to(model.device, non_blocking=True),
+        "max_seqlen": model.compute_attn_mask_seqlen(of_host),
+        "cu_seqlens": of_host.to(device, non_blocking=True),
     }
 
 
-def as_in_0_17(model: Any, boundaries: Boundaries) -> Told:
+def as_in_0_17(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
     attention, backend = _attention(), model.attn_backend
     lengths = attention.maybe_compute_sequence_lengths(backend, boundaries)
     longest = attention.compute_max_seqlen(backend, boundaries)
@@ -41,11 +52,11 @@ def as_in_0_17(model: Any, boundaries: Boundaries) -> Told:
     return {
         "sequence_lengths": None if lengths is None else torch.from_numpy(lengths).to(model.device, non_blocking=True),
         "max_seqlen": torch.tensor(longest, dtype=torch.int32, device=model.device),
-        "cu_seqlens": torch.from_numpy(recomputed).to(model.device, non_blocking=True),
+        "cu_seqlens": torch.from_numpy(recomputed).to(device, non_blocking=True),
     }
 
 
-def as_in_0_18(model: Any, boundaries: Boundaries) -> Told:
+def as_in_0_18(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
     attention, backend = _attention(), model.attn_backend
     # Models have these from 0.21 on.
     more = {name: getattr(model, name) for name in ("fp8_padded_hidden_size",) if hasattr(model, name)}
@@ -53,7 +64,7 @@ def as_in_0_18(model: Any, boundaries: Boundaries) -> Told:
         "sequence_lengths": attention.maybe_compute_seq_lens(backend, boundaries, model.device),
         "max_seqlen": torch.tensor(attention.compute_max_seqlen(backend, boundaries), dtype=torch.int32),
         "cu_seqlens": attention.maybe_recompute_cu_seqlens(
-            backend, boundaries, model.hidden_size, model.tp_size, model.device, **more
+            backend, boundaries, model.hidden_size, model.tp_size, device, **more
         ),
     }
 

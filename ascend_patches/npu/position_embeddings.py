@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -16,18 +17,32 @@ Grid = Sequence[int]
 """Frames, rows and columns of an image or video, in patches."""
 
 
-def interpolated(table: torch.Tensor, side: int, merge: int, dtype: torch.dtype, grids: Sequence[Grid]) -> torch.Tensor:
-    """[patches, width]: bilinear in a ``table`` of side * side positions; merged patches are neighbours."""
+class Places(NamedTuple):
+    """Where the patches of images lie among the learned positions: on the host, or copied to the device."""
+
+    indices: torch.Tensor
+    """The four learned positions around each patch of each size, [4, patches]."""
+    weights: torch.Tensor
+    """Theirs, [4, patches, 1]."""
+    order: torch.Tensor
+    """Which patch of the sizes each patch of the images is; empty where they are the same."""
+
+
+def places(side: int, merge: int, dtype: torch.dtype, grids: Sequence[Grid]) -> Places:
+    """Of images, on the host, in a square of side * side positions; merged patches are neighbours."""
     sizes = list(dict.fromkeys((rows, columns) for _, rows, columns in grids))
-    corners = [_corners(rows, columns, side, merge) for rows, columns in sizes]
-    indices = torch.cat([each for each, _ in corners], dim=1).to(table.device, non_blocking=True)
-    weights = torch.cat([each for _, each in corners], dim=1).to(dtype).to(table.device, non_blocking=True)
-    embeddings = table[indices]
-    embeddings *= weights
+    indices, weights = zip(*(_corners(rows, columns, side, merge) for rows, columns in sizes), strict=True)
+    alike = [(1, *size) for size in sizes] == [tuple(grid) for grid in grids]
+    order = torch.empty(0, dtype=torch.int64) if alike else _patches(sizes, grids)
+    return Places(torch.cat(indices, dim=1), torch.cat(weights, dim=1).to(dtype), order)
+
+
+def interpolated(table: torch.Tensor, at: Places, dtype: torch.dtype) -> torch.Tensor:
+    """[patches, width]: bilinear in a table of learned positions."""
+    embeddings = table[at.indices]
+    embeddings *= at.weights
     by_size = embeddings.sum(dim=0).to(dtype)
-    if [(1, *size) for size in sizes] == [tuple(grid) for grid in grids]:
-        return by_size
-    return by_size.index_select(0, _patches(sizes, grids).to(table.device, non_blocking=True))
+    return by_size.index_select(0, at.order) if at.order.numel() else by_size
 
 
 @lru_cache(maxsize=256)

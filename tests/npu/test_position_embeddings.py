@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
 import emulated_npu
-from ascend_patches.npu.position_embeddings import interpolated
+from ascend_patches.npu.host_copies import to_device
+from ascend_patches.npu.position_embeddings import Grid, Places, interpolated, places
 
 SIDE, MERGE, WIDTH = 6, 2, 8
 GRIDS = [(1, 4, 6), (2, 8, 4), (1, 2, 2), (1, 4, 6)]
@@ -15,6 +18,11 @@ GRIDS = [(1, 4, 6), (2, 8, 4), (1, 2, 2), (1, 4, 6)]
 @pytest.fixture
 def table() -> torch.Tensor:
     return torch.randn(SIDE * SIDE, WIDTH, generator=torch.Generator().manual_seed(5))
+
+
+def embedded(table: torch.Tensor, dtype: torch.dtype, grids: Sequence[Grid]) -> torch.Tensor:
+    at = Places(*to_device(table.device, *places(SIDE, MERGE, dtype, grids)))
+    return interpolated(table, at, dtype)
 
 
 def reference(table: torch.Tensor, frames: int, rows: int, columns: int) -> torch.Tensor:
@@ -39,21 +47,21 @@ def at(square: torch.Tensor, row: int, column: int, rows: int, columns: int) -> 
 
 def test_every_patch_is_between_the_learned_positions_around_it(table: torch.Tensor) -> None:
     expected = torch.cat([reference(table, *grid) for grid in GRIDS])
-    result = interpolated(table.to("npu"), SIDE, MERGE, torch.float32, GRIDS)
+    result = embedded(table.to("npu"), torch.float32, GRIDS)
     torch.testing.assert_close(result.cpu().double(), expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_images_together_have_the_bits_of_images_alone(table: torch.Tensor, dtype: torch.dtype) -> None:
     on_device = table.to(dtype).to("npu")
-    alone = torch.cat([interpolated(on_device, SIDE, MERGE, dtype, [grid]).cpu() for grid in GRIDS])
-    assert torch.equal(interpolated(on_device, SIDE, MERGE, dtype, GRIDS).cpu(), alone)
+    alone = torch.cat([embedded(on_device, dtype, [grid]).cpu() for grid in GRIDS])
+    assert torch.equal(embedded(on_device, dtype, GRIDS).cpu(), alone)
 
 
 def test_the_number_of_images_does_not_change_the_number_of_kernels(table: torch.Tensor) -> None:
     on_device, counts = table.to("npu"), []
     for grids in ([(1, 4, 6), (1, 2, 4)], [(1, 2 * count, 4) for count in range(1, 9)]):
         with emulated_npu.record() as log:
-            interpolated(on_device, SIDE, MERGE, torch.float32, grids)
+            embedded(on_device, torch.float32, grids)
         counts.append((log.kernels, len(log.device_to_host)))
     assert counts[0] == counts[1] == (counts[0][0], 0)

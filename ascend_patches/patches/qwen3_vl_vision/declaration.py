@@ -33,6 +33,7 @@ _RECOMPUTED = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncod
 _ALWAYS = (
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.__init__",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.rot_pos_emb",
+    "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.rot_pos_ids",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.forward",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionPatchMerger.forward",
     *_ATTENTION_USES,

@@ -12,9 +12,11 @@ import torch
 
 from ascend_patches.npu.compiled_blocks import any_compiled
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_17, as_in_0_18, told
+from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_17, as_in_0_18, on_host
 from ascend_patches.npu.graph_capture import serves
-from ascend_patches.npu.position_embeddings import Grid, interpolated
+from ascend_patches.npu.host_copies import to_device
+from ascend_patches.npu.host_lengths import hand_over
+from ascend_patches.npu.position_embeddings import Grid, Places, interpolated, places
 from ascend_patches.npu.vision_attention import for_blocks
 from ascend_patches.npu.vision_transformers import frames_of
 
@@ -80,9 +82,17 @@ def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
 def _forward(model: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]], way: Way) -> torch.Tensor:
     grids = grid_thw if isinstance(grid_thw, list) else grid_thw.tolist()
     with encoder_call():
-        hidden = for_blocks(model.patch_embed(_input(model, x)) + _positions(model, grids), model.blocks)
-        cos, sin = model.rot_pos_emb(grids)
-        sequences = told(model, frames_of(grids), way)
+        lengths = frames_of(grids)
+        sequences = on_host(model, lengths, way)
+        learned = places(model.num_grid_per_side, model.spatial_merge_size, model.dtype, grids)
+        rotary = torch.cat([_rotary_places(model, *grid) for grid in grids])
+        # Before the first kernel is queued, for which a copy might have to wait.
+        *learned_there, rotary, cu_seqlens = to_device(model.device, *learned, rotary, sequences["cu_seqlens"])
+        hand_over(cu_seqlens, lengths)
+        sequences["cu_seqlens"] = cu_seqlens
+        positions = interpolated(model.pos_embed.weight, Places(*learned_there), model.dtype)
+        hidden = for_blocks(model.patch_embed(_input(model, x)) + positions, model.blocks)
+        cos, sin = (table[rotary].flatten(1) for table in model.rotary_pos_emb.get_cos_sin(_largest(grids)))
         tapped = []
         for index, block in enumerate(model.blocks):
             hidden = block(hidden, rotary_pos_emb_cos=cos, rotary_pos_emb_sin=sin, **sequences)
@@ -92,5 +102,11 @@ def _forward(model: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int
         return torch.cat([model.merger(hidden), *tapped], dim=1)
 
 
-def _positions(model: Any, grids: Sequence[Grid]) -> torch.Tensor:
-    return interpolated(model.pos_embed.weight, model.num_grid_per_side, model.spatial_merge_size, model.dtype, grids)
+def _rotary_places(model: Any, frames: int, rows: int, columns: int) -> torch.Tensor:
+    """The row and column of each patch of an image or video, [patches, 2], on the host."""
+    of_a_frame: torch.Tensor = model.rot_pos_ids(rows, columns, model.spatial_merge_size)
+    return of_a_frame if frames == 1 else of_a_frame.repeat(frames, 1)
+
+
+def _largest(grids: Sequence[Grid]) -> int:
+    return max(max(rows, columns) for _, rows, columns in grids)

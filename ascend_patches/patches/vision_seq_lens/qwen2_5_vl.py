@@ -13,9 +13,10 @@ import torch
 
 from ascend_patches.npu.compiled_blocks import any_compiled
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_18, told
+from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_18, on_host
 from ascend_patches.npu.graph_capture import serves
-from ascend_patches.npu.host_lengths import announce
+from ascend_patches.npu.host_copies import to_device
+from ascend_patches.npu.host_lengths import announce, hand_over
 from ascend_patches.npu.vision_attention import for_blocks
 from ascend_patches.npu.vision_transformers import Grids, frames_of, windows_of
 
@@ -69,9 +70,15 @@ def _forward(
 
 
 def _eagerly(model: Any, x: torch.Tensor, grids: Grids, way: Way) -> torch.Tensor:
-    # All copies to the device come before the layers: without pinned memory, each waits for what is queued there.
-    cos, sin, order, back = _of_windows(model, grids)
-    frames, windows = told(model, frames_of(grids), way), told(model, windows_of(model, grids), way)
+    cos, sin, order = _of_windows(model, grids)
+    lengths = (frames_of(grids), windows_of(model, grids))
+    frames, windows = (on_host(model, each, way) for each in lengths)
+    boundaries = (each["cu_seqlens"] for each in (frames, windows))
+    # Before the first kernel is queued, for which a copy might have to wait.
+    order, back, *there = to_device(model.device, order, order.argsort(), *boundaries)
+    for sequences, cu_seqlens, its_lengths in zip((frames, windows), there, lengths, strict=True):
+        sequences["cu_seqlens"] = cu_seqlens
+        hand_over(cu_seqlens, its_lengths)
     hidden = model.patch_embed(_input(model, x))
     tokens, unit = hidden.shape[0], model.spatial_merge_unit
     hidden = hidden.reshape(tokens // unit, unit, -1).index_select(0, order).view(tokens, -1)
@@ -94,12 +101,11 @@ def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _of_windows(model: Any, grids: Grids) -> tuple[torch.Tensor, ...]:
-    """On the device: cos and sin of all tokens, the order of merged tokens, window by window, and the way back."""
+    """cos and sin of all tokens, on the device, and the order of merged tokens, window by window, on the host."""
     cos, sin, orders, *_ = zip(*(model.get_rope_by_thw(*grid) for grid in grids), strict=True)
     starts = accumulate((len(order) for order in orders), initial=0)
     order = torch.cat([order + start for order, start in zip(orders, starts, strict=False)])
-    made = (torch.cat(cos), torch.cat(sin), order, order.argsort())
-    return tuple(each.to(model.device, non_blocking=True) for each in made)
+    return (*(torch.cat(each).to(model.device, non_blocking=True) for each in (cos, sin)), order)
 
 
 def _within_float16(hidden: torch.Tensor) -> torch.Tensor:
