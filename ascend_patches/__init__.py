@@ -7,6 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ascend_patches._version import __version__ as __version__
     from ascend_patches.api import apply_patches, revert_patches, status
+    from ascend_patches.declaring.carried import Carried
     from ascend_patches.declaring.gates import absent, always, installed, torch_npu_has, version_in, vllm_version_is
     from ascend_patches.declaring.patch import Exemption, Option, Part, Patch, Rewrite, Variant
     from ascend_patches.errors import AscendPatchesError, SettingsError, StrictModeError
@@ -19,6 +20,7 @@ __all__ = [
     "Variant",
     "Part",
     "Rewrite",
+    "Carried",
     "Exemption",
     "Option",
     "vllm_version_is",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "_version": ("__version__",),
     "api": ("apply_patches", "revert_patches", "status"),
+    "declaring.carried": ("Carried",),
     "declaring.patch": ("Patch", "Variant", "Part", "Rewrite", "Exemption", "Option"),
     "declaring.gates": ("vllm_version_is", "version_in", "installed", "absent", "torch_npu_has", "always"),
     "errors": ("AscendPatchesError", "SettingsError", "StrictModeError"),

@@ -131,6 +131,8 @@ class Items:
             return
         self._merge(definition, sides)
         self._reach(definition, sides)
+        if definition.is_carried and not new.scope and _indent(definition.text):
+            definition.refuse("cannot", f"it is defined under {new.conditions[-1:]}")
 
     def _reach(self, definition: Definition, sides: Sides) -> None:
         """Whether a replaced function reaches all that took it when its module ran."""

@@ -115,6 +115,9 @@ class Values:
         if sides.new.conditions:
             definition.refuse("cannot", f"module code that has run, under {sides.new.conditions[-1]!r}")
             return
+        if self._is_submodule_of_something_there(sides):
+            definition.refuse("cannot", "it brings a submodule of a name that the release has, which binds nothing new")
+            return
         if sides.release is not None and not sides.release.for_types_only:
             if sides.old is not None and sides.release.code == sides.old.code:
                 reason = self.spread(definition, sides)
@@ -131,6 +134,13 @@ class Values:
         else:
             definition.refuse("added", "")
         definition.text = _one_import(sides.new)
+
+    def _is_submodule_of_something_there(self, sides: Sides) -> bool:
+        alias = sides.new.alias
+        module = self.code.module_at(sides.place)
+        if alias is None or alias.asname or "." not in alias.name or not isinstance(sides.new.node, ast.Import):
+            return False
+        return module is not None and alias.name.partition(".")[0] in module.bound and sides.release is None
 
     def same_origin(self, place: str, new: Sequence[Item], release: Sequence[Item]) -> bool:
         """Whether the release has a name from elsewhere, which is the same thing."""

@@ -8,7 +8,7 @@ import os
 import sys
 from difflib import unified_diff
 
-from ascend_patches.carrying import later_release, onto, patch_file
+from ascend_patches.carrying import later_release, onto, patch_file, writing
 from ascend_patches.carrying.change import Change
 from ascend_patches.carrying.clone import Clone
 from ascend_patches.carrying.release_code import Code, code_of, top_level
@@ -32,10 +32,14 @@ def carry(arguments: argparse.Namespace) -> int:
             result = onto.carry(clone.change(arguments.change[0]), code)
     else:
         result = onto.carry(_change(arguments, code), code)
+    written, why_not = _written(result, code, arguments)
     if arguments.json:
-        print(json.dumps(_as_json(result), indent=2))
+        print(json.dumps(_as_json(result, written), indent=2))
     else:
         _print(result, code)
+        print(f"\nwritten: {written}" if written else f"\nnothing is written: {why_not}" if arguments.output else "")
+    if arguments.output and not written and result.verdict not in _FINE:
+        print(f"ascend-patches: nothing is written: {why_not}", file=sys.stderr)
     return 0 if result.verdict in _FINE else 1
 
 
@@ -87,13 +91,27 @@ def _change(arguments: argparse.Namespace, code: Code) -> Change:
     return patch_file.read(content.decode("utf-8", "replace"), code, name)
 
 
-def _as_json(result: Result) -> dict[str, object]:
+def _written(result: Result, code: Code, arguments: argparse.Namespace) -> tuple[str | None, str]:
+    """The folder that the patch was written into, or why it was not."""
+    if not result.carried:
+        return None, f"the change is {result.verdict}"
+    if result.verdict == "partly" and not arguments.partial:
+        return None, "a part of the change cannot be carried; --partial writes the rest, and says in it what is missing"
+    if result.doubts and not arguments.reviewed:
+        return None, "it asks for a review; look at both differences, and write it with --reviewed"
+    name = writing.patch_name(result, arguments.patch_name)
+    if not arguments.output:
+        return None, ""
+    return writing.write(result, code, arguments.output, name), ""
+
+
+def _as_json(result: Result, written: str | None) -> dict[str, object]:
     return {
         "verdict": result.verdict,
         "definitions": [definition.as_json() for definition in result.definitions],
         "left_out": [each.as_json() for each in result.left_out],
         "callers": result.callers,
-        "output": None,
+        "output": written,
     }
 
 

@@ -120,7 +120,7 @@ _EXAMPLES = {
         "ascend-patches check /opt/new/lib/python3.11/site-packages",
     ),
     "carry": (
-        "ascend-patches carry 10302.patch --onto vllm-ascend==0.18.0",
+        "ascend-patches carry 10302.patch --onto vllm-ascend==0.18.0 --output carried-10302",
         "ascend-patches carry --repo ~/vllm-ascend 0a1b2c3d --onto vllm-ascend==0.18.0 --json",
         "ascend-patches carry --from vllm-ascend==0.19.1rc1 vllm_ascend.utils:enable_sp --onto vllm-ascend==0.18.0",
     ),
@@ -154,6 +154,12 @@ def _add_carry(carry: argparse.ArgumentParser) -> None:
     carry.add_argument("--onto", nargs="+", metavar="RELEASE", help="as check takes them (default: what is installed)")
     carry.add_argument("--repo", metavar="CLONE", help="a clone of upstream, bare or not; CHANGE is COMMIT or OLD..NEW")
     carry.add_argument("--from", dest="later", metavar="RELEASE", help="a later release; each CHANGE is a target in it")
+    carry.add_argument("--output", metavar="DIR", help="write the patch into this folder, which must not exist yet")
+    carry.add_argument(
+        "--name", dest="patch_name", metavar="NAME", help="the patch's name (default: made from the change's number)"
+    )
+    carry.add_argument("--partial", action="store_true", help="write what can be carried where something cannot")
+    carry.add_argument("--reviewed", action="store_true", help="write what asks for a review: it has been looked at")
     carry.add_argument("--wheels", metavar="DIR", help="take releases from this folder; no network is used")
 
 

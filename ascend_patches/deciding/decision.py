@@ -110,7 +110,7 @@ def decide(patch: Patch, where: Environment, look: Look, lock: Lock, unknown: st
         found = known_by[0]
         return _by_code(found, first if first is not None else found, where, fits[found.name])
 
-    natives = [_compare_native(entry, look, locatable) for entry in lock.native(patch.name)]
+    natives = [_compare_native(entry, look, locatable) for entry in (*lock.native(patch.name), *_declared(patch))]
     for native in natives:
         if native.exact:
             return Decision("skip", None, f"native: this code has it already, as {_releases(native)} had", "native")
@@ -147,6 +147,11 @@ def _by_code(found: Variant, proposed: Variant, where: Environment, fit: _Fit) -
         return _as_far_as_imported(found, f"{known}; {proposal.why}", "", fit)
     reason = f"{known}, although {proposal.why}: the version string is not to be trusted"
     return _as_far_as_imported(found, reason, "lying version", fit)
+
+
+def _declared(patch: Patch) -> list[Entry]:
+    """The code that the patch itself declares to have its idea already."""
+    return [Entry(each.fingerprints, (each.why,)) for each in patch.exemptions if each.native and each.fingerprints]
 
 
 def _as_far_as_imported(variant: Variant, reason: str, kind: Kind, fit: _Fit) -> Decision:

@@ -54,6 +54,7 @@ class Lock:
         A rewrite may vouch for fingerprints itself; what it does not vouch for has to stand together in one entry.
         """
         declared: dict[str, tuple[str, ...]] = {rewrite.target: rewrite.fingerprints for rewrite in variant.rewrites}
+        declared |= variant.known
         vouched = {target for target, fingerprint in live.items() if fingerprint in declared.get(target, ())}
         if len(vouched) == len(live):
             return Entry(live, ()) if vouched else None

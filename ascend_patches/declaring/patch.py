@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ascend_patches.declaring.gates import Gate, TorchNpuHas, torch_npu_answers
@@ -119,6 +120,11 @@ class Rewrite:
         return f"<Rewrite of {self.target}>"
 
     @property
+    def is_examined(self) -> bool:
+        """Whether the code at the target has to be known before it is replaced."""
+        return True
+
+    @property
     def replacement_module(self) -> str | None:
         """The module that ``replace`` or ``around`` will be imported from; None if it was given as a function."""
         given = self.replace if self.replace is not None else self.around
@@ -150,7 +156,8 @@ class Part(NamedTuple):
     @property
     def examined(self) -> tuple[Target, ...]:
         """Everything whose code has to be known."""
-        return (*(rewrite.target for rewrite in self.rewrites), *map(Target, self.relies_on))
+        examined = (rewrite.target for rewrite in self.rewrites if rewrite.is_examined)
+        return (*examined, *map(Target, self.relies_on))
 
 
 class Variant:
@@ -158,7 +165,8 @@ class Variant:
 
     It is declared by its rewrites, which go in place together, or by several ``parts``, each of which does so by
     itself. ``relies_on`` names functions that are not replaced but that the replacements count on, such as the
-    constructor of their class; the variant fits only where these are known code as well.
+    constructor of their class; the variant fits only where these are known code as well. ``known`` has fingerprints of
+    theirs that the replacements were verified against, beside what the lock says.
     """
 
     def __init__(
@@ -169,9 +177,11 @@ class Variant:
         relies_on: tuple[str, ...] = (),
         *,
         parts: tuple[Part, ...] = (),
+        known: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.name = name
         self.gate = gate
+        self.known: Mapping[str, tuple[str, ...]] = known or {}
         if not isinstance(gate, Gate):
             raise DeclarationError(
                 f"variant {name!r} has {gate!r} for a gate; gates are combined with &, | and ~, "
@@ -186,7 +196,8 @@ class Variant:
         for target in self.relies_on:
             if not target.is_well_formed:
                 raise DeclarationError(f"variant {name!r} relies on {target!r}, which is no 'package.module:name'")
-        self.examined = tuple(dict.fromkeys((*self.targets, *self.relies_on)))
+        examined = (rewrite.target for rewrite in self.rewrites if rewrite.is_examined)
+        self.examined = tuple(dict.fromkeys((*examined, *self.relies_on)))
         """Everything whose code has to be known: the targets, and what the replacements rely on."""
         self.modules = tuple(dict.fromkeys(target.module for target in self.examined))
         """The modules whose code has to be known."""
@@ -218,13 +229,14 @@ class Exemption(NamedTuple):
     """Releases that need no variant of a patch, and why, in words that a report can quote.
 
     ``native`` says that they have the patch's idea themselves; ``targets`` then name the code that has it, whose
-    fingerprints the lock keeps so that it is recognised under any version string.
+    fingerprints the lock keeps so that it is recognised under any version string; or ``fingerprints`` has them.
     """
 
     gate: Gate
     why: str
     native: bool = False
     targets: tuple[str, ...] = ()
+    fingerprints: Mapping[str, str] = MappingProxyType({})
 
 
 class Patch:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
 from ascend_patches._version import __version__
+from ascend_patches.declaring.carried import Carried
+from ascend_patches.declaring.target import Target
 from ascend_patches.process.live_patch import LivePatch
 from ascend_patches.replacing.site import Site
 from ascend_patches.upstream import fingerprints
@@ -18,7 +20,8 @@ def of(patches: Iterable[LivePatch], without: Collection[str] = ()) -> str:
     for live in sorted(patches, key=lambda live: live.name):
         if live.sites and live.name not in without:
             variant = live.variant.name if live.variant is not None else ""
-            code = [f"{target}={_of_site(site)}" for target, site in sorted(live.sites.items())]
+            carried = _of_carried(live)
+            code = [f"{target}={_of_site(site, carried)}" for target, site in sorted(live.sites.items())]
             parts.append(repr((live.name, variant, sorted(live.choice.options.items()), code)))
     if not parts:
         return "none"
@@ -36,8 +39,16 @@ def to_come(patches: Collection[LivePatch], without: str) -> str:
     return f"ascend_patches {of(patches, without=(without,))} {waiting}"
 
 
-def _of_site(site: Site) -> str:
-    return "overwritten" if site.overwritten_by() else _of_code(site.replacement)
+def _of_site(site: Site, carried: Mapping[Target, str]) -> str:
+    if site.overwritten_by():
+        return "overwritten"
+    return carried.get(site.target) or _of_code(site.replacement)
+
+
+def _of_carried(live: LivePatch) -> dict[Target, str]:
+    """The code of carried rewrites, which is known before it is made."""
+    rewrites = live.variant.rewrites if live.variant is not None else ()
+    return {rewrite.target: rewrite.code for rewrite in rewrites if isinstance(rewrite, Carried)}
 
 
 def _of_code(value: Any) -> str:

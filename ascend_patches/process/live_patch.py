@@ -282,7 +282,8 @@ class LivePatch:
                 if rewrite.target in other.sites:
                     raise TargetError(f"{rewrite.target} is rewritten by the patch {name} already")
         for rewrite in due:
-            self.code.keep(rewrite.target)
+            if rewrite.is_examined:
+                self.code.keep(rewrite.target)
         done = put_in_place(due, self._in_front, event.module, event.already_there)
         self.sites.update((site.target, site) for site in done)
         # Only what a module imported itself can have taken a name from it when it has only just been executed.

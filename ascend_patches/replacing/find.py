@@ -32,6 +32,17 @@ class Found(NamedTuple):
 
 def find(target: Target, module: ModuleType) -> Found:
     """The target in its module."""
+    owner, attribute = owner_of(target, module)
+    value = _lookup(owner, attribute)
+    if value is ABSENT:
+        raise TargetError(f"{target}: {_called(owner, target.module)} has no {attribute}")
+    if not callable(value) and not isinstance(value, (staticmethod, classmethod, property)):
+        raise TargetError(f"{target}: is no function but {type(value).__name__}")
+    return Found(owner, attribute, value, attribute not in owner.__dict__)
+
+
+def owner_of(target: Target, module: ModuleType) -> tuple[ModuleType | type, str]:
+    """The module or class that a target is set on, and the name there."""
     *classes, attribute = target.path.split(".")
     owner: ModuleType | type = module
     for class_name in classes:
@@ -40,12 +51,7 @@ def find(target: Target, module: ModuleType) -> Found:
             what = "has no class" if value is ABSENT else "has something that is not a class under the name"
             raise TargetError(f"{target}: {_called(owner, target.module)} {what} {class_name}")
         owner = value
-    value = _lookup(owner, attribute)
-    if value is ABSENT:
-        raise TargetError(f"{target}: {_called(owner, target.module)} has no {attribute}")
-    if not callable(value) and not isinstance(value, (staticmethod, classmethod, property)):
-        raise TargetError(f"{target}: is no function but {type(value).__name__}")
-    return Found(owner, attribute, value, attribute not in owner.__dict__)
+    return owner, attribute
 
 
 def foreign_wrapper(value: Any) -> str:

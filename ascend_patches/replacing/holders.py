@@ -17,7 +17,7 @@ def out_of_reach(sites: Iterable[Site]) -> dict[str, list[str]]:
     """
     import gc
 
-    held = {id(function_of(site.before)): site for site in sites if site.before is not ABSENT}
+    held = {id(function_of(site.before)): site for site in sites if site.before is not ABSENT and not site.alone}
     if not held:
         return {}
     originals = tuple(function_of(site.before) for site in held.values())

@@ -43,6 +43,10 @@ def deleting(owner: type, name: str) -> Step:
     return partial(type.__delattr__, owner, name)
 
 
+def removing(names: dict[str, Any], key: str) -> Step:
+    return partial(names.__delitem__, key)
+
+
 def item(names: dict[str, Any], key: str, value: Any) -> Step:
     return partial(names.__setitem__, key, value)
 

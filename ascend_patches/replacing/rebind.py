@@ -12,7 +12,7 @@ from ascend_patches.replacing.site import Site
 
 def references(sites: Iterable[Site], except_modules: Collection[str] = ()) -> list[one_step.Step]:
     """What points the modules that took a module's function with ``from x import y`` to its replacement."""
-    replaced = {id(site.before): site for site in sites if not isinstance(site.owner, type)}
+    replaced = {id(site.before): site for site in sites if not site.alone and not isinstance(site.owner, type)}
     found: list[one_step.Step] = []
     for name, module in list(sys.modules.items()) if replaced else ():
         if name in except_modules:

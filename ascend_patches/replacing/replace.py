@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, cast
 
+from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.patch import Rewrite
 from ascend_patches.errors import TargetError
 from ascend_patches.replacing.find import ABSENT, Found, function_of
@@ -49,6 +50,7 @@ def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) ->
     installed = value if in_front is None else in_front
     site = Site(rewrite.target, found.owner, found.name, ABSENT if found.inherited else found.value, installed)
     site.original, site.replacement = found.value, value
+    site.alone = isinstance(rewrite, Carried) and rewrite.kind != "function"
     if rewrite.original_as is not None:
         site.keeps_original_in = getattr(function_of(value), "__globals__", None)
         site.keeps_original_as = rewrite.original_as

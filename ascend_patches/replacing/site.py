@@ -18,6 +18,7 @@ class Site:
 
     __slots__ = (
         "after",
+        "alone",
         "before",
         "keeps_original_as",
         "keeps_original_in",
@@ -40,6 +41,8 @@ class Site:
         """What is there now, without what may stand in front of it."""
         self.keeps_original_in: dict[str, Any] | None = None
         self.keeps_original_as = ""
+        self.alone = False
+        """Whether others that hold the same value hold it for reasons of their own: a number, an imported module."""
 
     def steps(self) -> Iterator[one_step.Step]:
         """What puts the replacement in place: the original is kept before anything can ask for it."""
@@ -54,6 +57,8 @@ class Site:
         """
         if self.before is ABSENT and isinstance(self.owner, type):
             return one_step.deleting(self.owner, self.name)
+        if self.before is ABSENT:
+            return one_step.removing(vars(self.owner), self.name)
         return one_step.setting(self.owner, self.name, self.before)
 
     def forget_original(self) -> None:
@@ -76,6 +81,8 @@ class Site:
         The target is looked up as a caller would, because its class may have been exchanged as well. What names our
         replacement as the function that it wraps leads to ours.
         """
+        if self.alone:
+            return "" if self.in_place() else self.owner_now()
         module = sys.modules.get(self.target.module)
         try:
             value = find(self.target, module).value if module is not None else self.owner.__dict__.get(self.name)
@@ -92,7 +99,9 @@ class Site:
 
     def reversed(self) -> Site:
         """The site as if the replacement had been the original, to ask who still holds the replacement."""
-        return Site(self.target, self.owner, self.name, self.after, self.before)
+        site = Site(self.target, self.owner, self.name, self.after, self.before)
+        site.alone = self.alone
+        return site
 
     def owner_now(self) -> str:
         """Whose work is there, if it is not ours any more."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from types import CodeType
 from typing import Any
 
+from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.patch import Rewrite
+from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
-from ascend_patches.replacing import one_step, replace
+from ascend_patches.replacing import carried_code, one_step, replace
 from ascend_patches.replacing.find import Found, find
 from ascend_patches.replacing.inside import codes_of
 from ascend_patches.replacing.rebind import references
@@ -35,13 +37,23 @@ def put_in_place(
     ``fresh`` is a module that was executed just now. Only what that module imported itself, and is not already there,
     can have taken names from it.
     """
-    found = [find(rewrite.target, sys.modules[rewrite.module]) for rewrite in rewrites]
-    values = [replace.prepare(rewrite, there) for rewrite, there in zip(rewrites, found, strict=True)]
-    sites = [
-        replace.site_of(rewrite, there, value, in_front(rewrite, there, value))
-        for rewrite, there, value in zip(rewrites, found, values, strict=True)
-    ]
+    sites: list[Site] = []
+    made: dict[Target, Any] = {}
+    for rewrite in rewrites:
+        # Carried code may use what goes in place together with it.
+        there, value = _prepared(rewrite, made)
+        made[rewrite.target] = value
+        sites.append(replace.site_of(rewrite, there, value, in_front(rewrite, there, value)))
     return install(sites, fresh, already_there)
+
+
+def _prepared(rewrite: Rewrite, made: Mapping[Target, Any]) -> tuple[Found, Any]:
+    """Where a rewrite goes, and what goes there."""
+    if isinstance(rewrite, Carried):
+        there = carried_code.find_carried(rewrite)
+        return there, carried_code.make(rewrite, there, made)
+    there = find(rewrite.target, sys.modules[rewrite.module])
+    return there, replace.prepare(rewrite, there)
 
 
 def install(sites: Sequence[Site], fresh: str = "", already_there: Collection[str] = ()) -> Sequence[Site]:

@@ -1,0 +1,209 @@
+"""The declaration of a carried patch, as text: the same input gives the same bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.inventory import FunctionNode, inventory
+from ascend_patches.carrying.items import parsed
+from ascend_patches.carrying.ordering import bound_name, ordered, parts
+from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.results import Definition, Result
+from ascend_patches.carrying.usage import usage
+from ascend_patches.upstream import fingerprints
+
+_DISTRIBUTIONS = {"vllm_ascend": "vllm-ascend", "vllm": "vllm"}
+_MANY = 40
+
+
+class Reliance(NamedTuple):
+    """A function that carried code counts on, as the release has it."""
+
+    target: str
+    fingerprint: str
+
+
+def declaration(result: Result, code: Code, name: str, missing: str) -> str:
+    """The module that holds PATCH."""
+    versions = _versions(result, code)
+    gate = " & ".join(_gate(package, version) for package, version in versions) or "always"
+    groups = parts(ordered(result.carried))
+    relied = [_relied_on(group, result, code) for group in groups]
+    native = _native(result)
+    names = {"Carried", "Patch", "Variant"} | ({"Part"} if len(groups) > 1 else set())
+    names |= {word for word in ("always", "installed", "version_in") if word in gate}
+    names |= {"Exemption", "always"} if native else set()
+    lines = [f'"""{_one_line(result.change.subject)}, carried onto {_shown(versions)}."""', ""]
+    lines += ["from pathlib import Path", "", f"from ascend_patches import {', '.join(sorted(names))}", ""]
+    lines += ['AFTER = Path(__file__).parent / "after"', "", "PATCH = Patch("]
+    lines += [
+        f"    name={name!r},",
+        f"    summary={_one_line(result.change.subject)!r},",
+        f"    why={_why(result, missing)!r},",
+    ]
+    lines += [f"    upstream={tuple(_provenance(result))!r},"]
+    lines += [f"    retire={'once the oldest release in use has ' + (_number(result) or 'the change')!r},"]
+    lines += ["    variants=(", "        Variant(", f"            {_shown(versions)!r},", f"            gate={gate},"]
+    if len(groups) == 1:
+        lines += _rewrites(groups[0], relied[0], 12)
+    else:
+        lines += ["            parts=("]
+        for index, (group, reliances) in enumerate(zip(groups, relied, strict=True), 1):
+            lines += ["                Part(", f"                    {_part_name(group, index)!r},"]
+            lines += [*_rewrites(group, reliances, 20), "                ),"]
+        lines += ["            ),"]
+    known = {each.target: (each.fingerprint,) for reliances in relied for each in reliances}
+    lines += [
+        "            known={",
+        *(f"                {target!r}: {prints!r}," for target, prints in sorted(known.items())),
+    ]
+    lines += ["            },", "        ),", "    ),"]
+    lines += native
+    return "\n".join([*lines, ")", ""])
+
+
+def _rewrites(group: list[Definition], reliances: list[Reliance], indent: int) -> list[str]:
+    space = " " * indent
+    lines = [f"{space}rewrites=("]
+    for definition in group:
+        lines += [f"{space}    {line}" for line in _carried(definition)]
+    lines += [f"{space}),", f"{space}relies_on=("]
+    return [*lines, *(f"{space}    {each.target!r}," for each in reliances), f"{space}),"]
+
+
+def _carried(definition: Definition) -> list[str]:
+    """The rewrites of one definition."""
+    home = module_of(definition.file)
+    file = f"str(AFTER / {definition.file!r})"
+    print_after = _fingerprint(definition.text)
+    if definition.kind == "statement":
+        value = definition.text.rpartition(" = ")[2].strip()
+        return [
+            f"Carried({target!r}, {file}, 'alias', home={home!r}, value={value!r}, code={print_after!r}),"
+            for target in definition.also_at
+        ]
+    target = f"{home}:{bound_name(definition)}"
+    if definition.verdict == "added":
+        return [f"Carried({target!r}, {file}, 'added', code={print_after!r}),"]
+    if definition.kind in ("attribute", "import"):
+        return [f"Carried({target!r}, {file}, 'value', was={definition.before.strip()!r}, code={print_after!r}),"]
+    prints = (_fingerprint(definition.before),)
+    found = [f"Carried({target!r}, {file}, 'function', fingerprints={prints!r}, code={print_after!r}),"]
+    return found + [
+        f"Carried({place!r}, {file}, 'alias', home={home!r}, value={definition.path!r}, code={print_after!r}),"
+        for place in definition.also_at
+    ]
+
+
+def _relied_on(group: list[Definition], result: Result, code: Code) -> list[Reliance]:
+    """The release's functions that a group calls, and one of each module that it changes otherwise."""
+    carried = {f"{module_of(each.file)}:{each.path}" for each in result.carried}
+    found: dict[str, str] = {}
+    for definition in group:
+        for target, fingerprint in _called(definition, code):
+            if target not in carried and len(found) < _MANY:
+                found.setdefault(target, fingerprint)
+    replaced = {each.file for each in group if each.kind == "function" and each.verdict != "added"}
+    for file in sorted({each.file for each in group} - replaced):
+        if not any(target.startswith(f"{module_of(file)}:") for target in found):
+            anchor = next(
+                (
+                    item
+                    for items in inventory(code.text(file) or "").items.values()
+                    for item in items
+                    if item.kind == "function" and len(items) == 1 and f"{module_of(file)}:{item.path}" not in carried
+                ),
+                None,
+            )
+            if anchor is not None:
+                found[f"{module_of(file)}:{anchor.path}"] = anchor.code
+    return [Reliance(target, fingerprint) for target, fingerprint in sorted(found.items())]
+
+
+def _called(definition: Definition, code: Code) -> list[tuple[str, str]]:
+    """Functions of the release that a definition calls by a name of its module or of its own class."""
+    node = parsed(definition.text)
+    module = module_of(definition.file)
+    place = code.class_at(module, definition.scope) if definition.scope else None
+    found = []
+    for call in (
+        sorted(usage(node, bool(definition.scope)).calls, key=lambda each: each.callee) if node is not None else ()
+    ):
+        root, _, name = call.callee.rpartition(".")
+        if root == "self" and place is not None:
+            member = code.method(place, name)
+            if member is not None and isinstance(member[1], FunctionNode):
+                found.append((f"{member[0].target}.{name}", fingerprints.of_node(member[1]) or ""))
+        elif not root:
+            origin = code.origin(module, name)
+            home = code.module(origin[0]) if origin is not None and origin[1] else None
+            item = home.inventory.one(origin[1]) if home is not None and origin is not None else None
+            if home is not None and item is not None and item.kind == "function":
+                found.append((f"{home.name}:{item.path}", item.code))
+    return [(target, fingerprint) for target, fingerprint in found if fingerprint]
+
+
+def _native(result: Result) -> list[str]:
+    """How code that has the change already is recognised: by what it looks like afterwards."""
+    after = {
+        f"{module_of(each.file)}:{each.path}": _fingerprint(each.theirs or each.text)
+        for each in result.carried
+        if each.kind == "function" and each.verdict in ("exact", "merged") and not each.reason.startswith("moved")
+    }
+    if not after:
+        return []
+    lines = ["    exemptions=(", "        Exemption(", "            ~always,"]
+    lines += [f"            {'upstream after ' + (_number(result) or 'the change')!r},", "            native=True,"]
+    lines += ["            targets=(", *(f"                {target!r}," for target in sorted(after)), "            ),"]
+    lines += ["            fingerprints={", *(f"                {key!r}: {after[key]!r}," for key in sorted(after))]
+    return [*lines, "            },", "        ),", "    ),"]
+
+
+def _versions(result: Result, code: Code) -> list[tuple[str, str]]:
+    packages = sorted({each.file.partition("/")[0] for each in result.carried}, reverse=True)
+    named = [_DISTRIBUTIONS.get(package, package) for package in packages]
+    return [(name, (code.versions.get(name) or "").partition("+")[0]) for name in named]
+
+
+def _gate(package: str, version: str) -> str:
+    return f"version_in({package!r}, {'==' + version!r})" if version else f"installed({package!r})"
+
+
+def _shown(versions: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} {version}".strip() for name, version in versions)
+
+
+def _why(result: Result, missing: str) -> str:
+    body = result.change.commits[-1].body if result.change.commits else ""
+    lines = [line.strip() for line in body.split("\n")]
+    text = " ".join(
+        line for line in lines if line and not line.startswith(("#", "-", "Signed-off-by", "Co-authored-by"))
+    )
+    shortened = text if len(text) <= 400 else f"{text[:397].rpartition(' ')[0]}..."
+    return f"{missing}{shortened or result.change.subject}"
+
+
+def _provenance(result: Result) -> list[str]:
+    lines = []
+    for commit in result.change.commits:
+        parts_of_it = [_one_line(commit.subject), commit.sha[:12], commit.author, commit.date]
+        lines.append(", ".join(part for part in parts_of_it if part))
+    return lines or [result.change.source]
+
+
+def _number(result: Result) -> str:
+    return f"#{result.change.number}" if result.change.number else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace('"""', "'''").replace("\\", "/").split()) or "An upstream change"
+
+
+def _part_name(group: list[Definition], index: int) -> str:
+    return f"{index}: {module_of(group[0].file).rpartition('.')[2]}"
+
+
+def _fingerprint(text: str) -> str:
+    node = parsed(text)
+    return (fingerprints.of_node(node) if node is not None else None) or ""
