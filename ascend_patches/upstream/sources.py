@@ -51,6 +51,19 @@ class Sources:
         """Whether there is such a module, with source or without."""
         return self._module(module) is not None or module in self._unreadable
 
+    def modules(self, packages: Iterable[str]) -> Iterator[str]:
+        """Every module with source within some packages, in the order of their names."""
+        raise NotImplementedError
+
+    def imported(self, module: str) -> dict[str, tuple[str, str]]:
+        """By the name that it has in a module, what this takes from another by ``from ... import``."""
+        return {
+            alias.asname or alias.name: (self._absolute(module, node), alias.name)
+            for node in self._imports(module)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+
     def find(self, target: str) -> Found | str:
         """The definition of a target, or in words why there is none."""
         module, _, path = target.partition(":")
@@ -78,6 +91,11 @@ class Sources:
             return Finding("absent", found)
         fingerprint = fingerprints.of_node(found.node)
         return Finding("code", fingerprint) if fingerprint else Finding("no source", "nested too deeply to be read")
+
+    def tree(self, module: str) -> ast.Module | None:
+        """The syntax tree of a module, or None where it has none that can be read."""
+        parsed = self._module(module)
+        return parsed[1] if parsed is not None else None
 
     def _module(self, name: str) -> tuple[str, ast.Module] | None:
         if name not in self._parsed:
@@ -188,6 +206,14 @@ class Installation(Sources):
     def has(self, module: str) -> bool:
         return distributions.has_module(module)
 
+    def modules(self, packages: Iterable[str]) -> Iterator[str]:
+        for package in packages:
+            top, *rest = package.split(".")
+            location = distributions.locate(top)
+            if location is not None:
+                files = _python_files(os.path.join(location, *rest))
+                yield from (_module_of(f"{package.replace('.', '/')}/{file}") for file in files)
+
     @staticmethod
     def version(name: str) -> str | None:
         """The version of an installed package, without its local label."""
@@ -215,6 +241,12 @@ class Roots(Sources):
 
         root, name = found
         return decode_source(root.bytes(name))
+
+    def modules(self, packages: Iterable[str]) -> Iterator[str]:
+        for package in packages:
+            folder = package.replace(".", "/")
+            names = dict.fromkeys(name for root in self._roots for name in root.python_files(folder))
+            yield from map(_module_of, sorted(names))
 
     def _is_package(self, module: str) -> bool:
         found = self._file(module)
@@ -246,6 +278,12 @@ class _Root:
             return name in self._names
         return os.path.isfile(os.path.join(self.path, name))
 
+    def python_files(self, folder: str) -> list[str]:
+        """The names of all Python files within a folder."""
+        if self._archive is not None:
+            return [name for name in self._names if name.startswith(f"{folder}/") and name.endswith(".py")]
+        return [f"{folder}/{file}" for file in _python_files(os.path.join(self.path, folder))]
+
     def bytes(self, name: str) -> bytes:
         if self._archive is not None:
             from zipfile import BadZipFile
@@ -257,3 +295,13 @@ class _Root:
                 raise AscendPatchesError(f"{self.path}: damaged, at {name}: {error}; fetch it again") from None
         with open(os.path.join(self.path, name), "rb") as stream:
             return stream.read()
+
+
+def _python_files(folder: str) -> list[str]:
+    """The Python files within a folder, by their paths in it, with "/"."""
+    found = [os.path.join(path, file) for path, _, files in os.walk(folder) for file in files if file.endswith(".py")]
+    return sorted(os.path.relpath(file, folder).replace(os.sep, "/") for file in found)
+
+
+def _module_of(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

@@ -1,0 +1,261 @@
+"""The multimodal encoders of a release, read from its sources: which classes tell an attention of their sequences.
+
+An encoder is the class that runs the layers one after the other. It is found from below: a class that gives
+``cu_seqlens`` to its ``MMEncoderAttention``, the classes that hold this one, and among them those that loop over their
+layers. A subclass counts for itself: what runs is the method that it has, its own or an inherited one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ascend_patches.upstream import fingerprints
+from ascend_patches.upstream.sources import Sources
+
+PACKAGES = ("vllm.model_executor.models", "vllm.models", "vllm_ascend.models")
+_ATTENTION = "MMEncoderAttention"
+_BOUNDARIES = "cu_seqlens"
+_TOLD = re.compile("seqlens|mask_meta|metadata")
+"""What models call the arguments that tell a layer about sequences."""
+_OF_MODELS = ("forward", "encode_image", "_process_image_input", "_process_video_input", "_process_audio_input")
+"""The methods through which a model reaches its encoder."""
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Name(NamedTuple):
+    """A class, by where it is written."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.name}"
+
+
+class Encoder(NamedTuple):
+    """A class that runs layers, the methods in which it does so, and the classes through which models reach it."""
+
+    stack: Name
+    methods: tuple[str, ...]
+    holders: tuple[Name, ...]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The modules that use it, without the packages that all of them are in."""
+        return tuple(sorted({_short(each.module) for each in (self.stack, *self.holders)}))
+
+    def entries(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """By method of the encoder the targets whose advice is around all its layers."""
+        outer = tuple(f"{holder}.{method}" for holder in self.holders for method in _OF_MODELS)
+        for method in self.methods:
+            yield method, (f"{self.stack}.{method}", *outer)
+
+
+class Inventory(NamedTuple):
+    """What a release has."""
+
+    encoders: tuple[Encoder, ...]
+    untold: tuple[Name, ...]
+    """The classes whose attention is told of no sequences: it has nothing to ask the device for."""
+
+
+def inventory(code: Sources) -> Inventory:
+    """The encoders of a release, in the order of their names."""
+    classes = _Classes(code)
+    attending = [each for each in classes.named(_ATTENTION) if classes.attention_of(each)]
+    told = [each for each in attending if classes.tells_attention(each)]
+    held_by = classes.held_by(told)
+    stacks = {each: classes.looping(each) for each in sorted(held_by)}
+    encoders = [Encoder(each, methods, classes.above(each, held_by)) for each, methods in stacks.items() if methods]
+    below = {each for encoder in encoders for each in classes.below(encoder.stack, held_by)}
+    # Without a loop that is seen, the attention stands for its encoder: nothing may drop out unseen.
+    alone = [Encoder(each, ("forward",), classes.above(each, held_by)) for each in told if each not in below]
+    return Inventory(tuple(sorted([*encoders, *alone])), tuple(sorted(set(attending) - set(told))))
+
+
+def _short(module: str) -> str:
+    return next((module.removeprefix(f"{each}.") for each in PACKAGES if module.startswith(f"{each}.")), module)
+
+
+class _Class(NamedTuple):
+    """A class as it is written."""
+
+    bases: tuple[Name, ...]
+    methods: dict[str, _Function]
+    mentioned: frozenset[Name]
+    """The classes that its own code refers to."""
+    attention: frozenset[str]
+    """The attributes that its own code gives an encoder attention."""
+
+
+class _Classes:
+    """The classes of a release's models, read as far as they are asked for."""
+
+    def __init__(self, code: Sources) -> None:
+        self._code = code
+        self._texts = {module: text for module in code.modules(PACKAGES) if (text := code.read(module)) is not None}
+        self._modules: dict[str, dict[str, _Class]] = {}
+
+    def named(self, word: str) -> list[Name]:
+        """The classes of all modules in which a word or the name of a class that has it among its bases occurs."""
+        words, found = {word}, dict[Name, None]()
+        while True:
+            pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b")
+            fresh = [m for m, text in self._texts.items() if m not in self._modules and pattern.search(text)]
+            for module in fresh:
+                self._read(module)
+            found |= dict.fromkeys(Name(module, name) for module in self._modules for name in self._modules[module])
+            words = {each.name for each in found if self.attention_of(each)}
+            if not fresh:
+                return list(found)
+
+    def attention_of(self, name: Name) -> set[str]:
+        """The attributes that hold an encoder attention."""
+        # Of the bases too where they are overridden: constructors call their base's.
+        return {attribute for each in self._line(name) for attribute in self._class(each).attention}
+
+    def tells_attention(self, name: Name) -> bool:
+        attention = self.attention_of(name)
+        return any(
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in attention
+            and _tells(node)
+            for method, function in self._methods(name).items()
+            if method != "__init__"
+            for node in ast.walk(function)
+        )
+
+    def held_by(self, names: Iterable[Name]) -> dict[Name, set[Name]]:
+        """Every class that holds one of these, directly or not, with what it holds of them."""
+        held: dict[Name, set[Name]] = {each: set() for each in names}
+        while True:
+            words = re.compile(rf"\b(?:{'|'.join(sorted({each.name for each in held}))})\b") if held else None
+            for module, text in self._texts.items():
+                if words is not None and module not in self._modules and words.search(text):
+                    self._read(module)
+            grown = False
+            for module, classes in list(self._modules.items()):
+                for name in classes:
+                    each = Name(module, name)
+                    holds = {one for one in self._mentioned(each) if one in held and one != each}
+                    if holds - held.get(each, set()):
+                        held.setdefault(each, set()).update(holds)
+                        grown = True
+            if not grown:
+                return held
+
+    def above(self, name: Name, held_by: dict[Name, set[Name]]) -> tuple[Name, ...]:
+        found: dict[Name, None] = {}
+        rising = [name]
+        while rising:
+            rising = [each for each, holds in held_by.items() if holds & set(rising) and each not in found]
+            found |= dict.fromkeys(rising)
+        return tuple(found)
+
+    def below(self, name: Name, held_by: dict[Name, set[Name]]) -> set[Name]:
+        found: set[Name] = set()
+        falling = {name}
+        while falling:
+            found |= falling
+            falling = {held for each in falling for held in held_by.get(each, ())} - found
+        return found
+
+    def looping(self, name: Name) -> tuple[str, ...]:
+        """The methods that loop over layers of the object and tell them about sequences."""
+        return tuple(sorted(method for method, function in self._methods(name).items() if _loops(function)))
+
+    def _mentioned(self, name: Name) -> frozenset[Name]:
+        return frozenset(each for one in self._line(name) for each in self._class(one).mentioned)
+
+    def _methods(self, name: Name) -> dict[str, _Function]:
+        """The methods that an object of the class has."""
+        found: dict[str, _Function] = {}
+        for each in self._line(name):
+            found = self._class(each).methods | found
+        return found
+
+    def _line(self, name: Name) -> Iterator[Name]:
+        """The class and its bases, as far as they are written down, nearest first."""
+        seen, waiting = set[Name](), [name]
+        while waiting:
+            each = waiting.pop(0)
+            if each not in seen and each.name in self._read(each.module):
+                seen.add(each)
+                yield each
+                waiting = [*self._class(each).bases, *waiting]
+
+    def _class(self, name: Name) -> _Class:
+        return self._modules[name.module][name.name]
+
+    def _read(self, module: str) -> dict[str, _Class]:
+        if module not in self._modules:
+            self._modules[module] = {}
+            tree = self._code.tree(module)
+            nodes = fingerprints.statements(tree.body if tree is not None else [])
+            classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
+            here = {name: Name(*origin) for name, origin in self._code.imported(module).items()}
+            here |= {node.name: Name(module, node.name) for node in classes}
+            self._modules[module] = {node.name: _class_of(node, here) for node in classes}
+        return self._modules[module]
+
+
+def _class_of(node: ast.ClassDef, here: dict[str, Name]) -> _Class:
+    names, attention = set[str](), set[str]()
+    for each in (each for statement in node.body for each in ast.walk(statement)):
+        if isinstance(each, ast.Name):
+            names.add(each.id)
+        elif isinstance(each, ast.Assign) and _calls(each.value, _ATTENTION):
+            attention |= {target.attr for target in each.targets if isinstance(target, ast.Attribute)}
+    return _Class(
+        tuple(here[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in here),
+        {each.name: each for each in node.body if isinstance(each, _Function)},
+        frozenset(here[name] for name in names if name in here),
+        frozenset(attention),
+    )
+
+
+def _calls(node: ast.expr, name: str) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    function = node.func
+    return (isinstance(function, ast.Name) and function.id == name) or (
+        isinstance(function, ast.Attribute) and function.attr == name
+    )
+
+
+def _tells(call: ast.Call) -> bool:
+    """Whether a call passes boundaries on: by keyword, or as the fourth argument."""
+    given = next((keyword.value for keyword in call.keywords if keyword.arg == _BOUNDARIES), None)
+    if given is None and len(call.args) > 3:
+        given = call.args[3]
+    return given is not None and not (isinstance(given, ast.Constant) and given.value is None)
+
+
+def _loops(function: _Function) -> bool:
+    for loop in ast.walk(function):
+        if isinstance(loop, ast.For) and _of_the_object(loop.iter):
+            layers = {each.id for each in ast.walk(loop.target) if isinstance(each, ast.Name)}
+            for node in (each for statement in loop.body for each in ast.walk(statement)):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in layers:
+                    return any(_TOLD.search(name) for name in _names_in(node))
+    return False
+
+
+def _of_the_object(iterated: ast.expr) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+        for node in ast.walk(iterated)
+    )
+
+
+def _names_in(call: ast.Call) -> Iterator[str]:
+    for node in ast.walk(call):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.keyword) and node.arg is not None:
+            yield node.arg
