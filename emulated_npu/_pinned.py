@@ -31,6 +31,8 @@ _FACTORIES = (
     "randn_like",
 )
 """The functions of ``torch`` that take ``pin_memory=True``."""
+_METHODS = ("new_empty", "new_zeros", "new_ones", "new_full", "new_tensor")
+"""The methods of a tensor that do."""
 
 
 def is_pinned(tensor: torch.Tensor, device: Any = None) -> bool:
@@ -51,6 +53,8 @@ def install_factories() -> None:
     torch.utils._device._device_constructors()
     for name in _FACTORIES:
         setattr(torch, name, _pinning(getattr(torch, name)))
+    for name in _METHODS:
+        setattr(torch.Tensor, name, _pinning(getattr(torch.Tensor, name)))
 
 
 def _pinning(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

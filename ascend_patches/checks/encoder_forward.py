@@ -18,7 +18,13 @@ TOLERANCE = Tolerance(float32=1e-5, bfloat16=3e-2)
 
 
 def checks(
-    title: str, inputs: Mapping[str, Grids], layers: int, *, where: Gate, mended: Gate = NOWHERE
+    title: str,
+    inputs: Mapping[str, Grids],
+    layers: int,
+    *,
+    where: Gate,
+    mended: Gate = NOWHERE,
+    dtypes: tuple[str, ...] = (),
 ) -> Iterator[Check]:
     """The checks of one encoder.
 
@@ -27,11 +33,11 @@ def checks(
     """
     for number, (name, grids) in enumerate(inputs.items()):
         # What depends on the dtype depends on it with one input as with another.
-        dtypes = ("bfloat16",) if number else ("float32", "bfloat16")
+        in_types = dtypes or (("bfloat16",) if number else ("float32", "bfloat16"))
         yield Check(
             f"{title}: {name}",
             partial(_prepare, title, layers, grids, True),
-            dtypes=dtypes,
+            dtypes=in_types,
             where=where & installed("vllm-ascend"),
             mended=mended,
             tolerance=TOLERANCE,
@@ -39,7 +45,7 @@ def checks(
         yield Check(
             f"{title} as on a CPU: {name}",
             partial(_prepare, title, layers, grids, False),
-            dtypes=dtypes,
+            dtypes=in_types,
             where=where & absent("vllm-ascend"),
             tolerance=TOLERANCE,
         )
@@ -47,6 +53,7 @@ def checks(
     yield Check(
         f"{title} as on an NPU: {name}",
         partial(_prepare, title, layers, grids, True),
+        dtypes=dtypes or ("float32", "bfloat16"),
         where=where & absent("vllm-ascend"),
         bitwise=NOWHERE,
         tolerance=TOLERANCE,

@@ -6,8 +6,11 @@ the midst of a forward, the lengths are announced to it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 import torch
@@ -21,6 +24,10 @@ Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 Grids = Sequence[Sequence[int]]
 
+_GRIDS = ("grid_thw", "grid_thws", "image_grid_thw", "grid_hw", "spatial_shapes")
+"""What forwards call the grids that they are given."""
+_LARGEST_SIDE = ("largest side",)
+
 
 def one_call(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     """For a forward whose lengths come from somewhere else, or from the device."""
@@ -31,13 +38,79 @@ def one_call(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords)
 
 
 def one_call_of_frames(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """For ``forward(x, grid_thw)``, in which each frame is a sequence."""
-    return _announced(wrapped, args, kwargs, lambda grids: [frames_of(grids)])
+    """For a forward that is given grids, in which each frame is a sequence."""
+    return _announced(wrapped, args, kwargs, frames_of)
 
 
 def one_call_of_clips(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """For ``forward(x, grid_thws)``, in which each image or video is one sequence."""
-    return _announced(wrapped, args, kwargs, lambda grids: [clips_of(grids)])
+    """For a forward that is given grids, in which each image or video is one sequence."""
+    return _announced(wrapped, args, kwargs, clips_of)
+
+
+def one_call_of_frames_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """The same for a forward that looks at its grids one by one: grids on the device are read once, before it."""
+    return _announced(wrapped, *_with_grids_on_host(wrapped, args, kwargs), frames_of)
+
+
+def one_call_of_frames_if_on_device(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a forward whose boundaries are where its grids are: on the host there is nothing to gain."""
+    if _grids_in(wrapped, args, kwargs) is not None:
+        return wrapped(*args, **kwargs)
+    return one_call_of_frames_on_host(wrapped, instance, args, kwargs)
+
+
+def one_call_of_shapes_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For ``forward((patches, shapes))``, which looks at rows and columns one by one: they are read once, before it."""
+    patches, shapes = args[0] if args else kwargs["packed_seq_patches"]
+    if not serves():
+        return wrapped((patches, shapes))
+    on_host = shapes.cpu()
+    with encoder_call():
+        announce(clips_of(on_host.tolist()))
+        return wrapped((patches, on_host))
+
+
+def boundaries_of_clips_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a forward that cuts its result by the boundaries which it is given: they are known on the host."""
+    grids, boundaries = _grids_in(wrapped, args, kwargs), kwargs.get("cu_seqlens")
+    if serves() and grids is not None and boundaries is not None:
+        ends = torch.tensor([0, *clips_of(grids)]).cumsum(0).to(boundaries.dtype)
+        if ends.numel() == boundaries.numel():
+            kwargs = kwargs | {"cu_seqlens": ends}
+    return _announced(wrapped, args, kwargs, clips_of)
+
+
+def largest_side_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For ``forward(length)`` of a rotary table, whose length a model takes from positions on the device.
+
+    It is the largest side of the grids that the call was announced with.
+    """
+    call = current_call()
+    side = call.buffers.get(_LARGEST_SIDE) if call is not None else None
+    return wrapped(*args, **kwargs) if side is None else wrapped(side)
+
+
+def windows_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For ``get_window_index(grids)``, which returns an order and the ends of all windows, empty ones too."""
+    found = wrapped(*args, **kwargs)
+    announce([end - begin for begin, end in pairwise(found[1]) if end > begin])
+    return found
+
+
+def recomputed_boundaries_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For ``maybe_recompute_cu_seqlens(backend, boundaries, ...)``, which moves boundaries of the host to the device."""
+    made, given = wrapped(*args, **kwargs), args[1] if len(args) > 1 else kwargs["cu_seqlens"]
+    if current_call() is not None and made.numel() == len(given):
+        hand_over(made, [int(end - begin) for begin, end in pairwise(given)])
+    return made
+
+
+def masked_sequences_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a function of lengths, the host's, that returns metadata with the boundaries between them."""
+    made, lengths = wrapped(*args, **kwargs), args[0] if args else kwargs["seq_lens"]
+    if current_call() is not None:
+        hand_over(made.cu_seqlens, lengths)
+    return made
 
 
 def frames_prepared(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -55,7 +128,8 @@ def frames_of(grids: Grids) -> list[int]:
 
 
 def clips_of(grids: Grids) -> list[int]:
-    return [frames * rows * columns for frames, rows, columns in grids]
+    """Of grids with frames, rows and columns, or with rows and columns alone."""
+    return [prod(grid) for grid in grids]
 
 
 def windows_of(model: Any, grids: Grids) -> list[int]:
@@ -69,15 +143,43 @@ def _windows_of_one(model: Any, grid: Sequence[int]) -> Iterator[int]:
 
 
 def _announced(
-    wrapped: Wrapped, args: Arguments, kwargs: Keywords, lengths_of: Callable[[Grids], Sequence[Sequence[int]]]
+    wrapped: Wrapped, args: Arguments, kwargs: Keywords, lengths_of: Callable[[Grids], Sequence[int]]
 ) -> Any:
     if not serves():
         return wrapped(*args, **kwargs)
-    grids = _on_host(args[1] if len(args) > 1 else kwargs.get("grid_thw", kwargs.get("grid_thws")))
-    with encoder_call():
-        if grids is not None:
-            announce(*lengths_of(grids))
+    grids = _grids_in(wrapped, args, kwargs)
+    with encoder_call() as call:
+        if grids:
+            announce(lengths_of(grids))
+            call.buffers[_LARGEST_SIDE] = max(max(grid[-2:]) for grid in grids)
         return wrapped(*args, **kwargs)
+
+
+def _grids_in(wrapped: Wrapped, args: Arguments, kwargs: Keywords) -> Grids | None:
+    """The grids that a function is given, as numbers, if that takes no copy from the device."""
+    name, index = _grids_of(getattr(wrapped, "__func__", wrapped))
+    return _on_host(args[index] if index < len(args) else kwargs.get(name))
+
+
+def _with_grids_on_host(wrapped: Wrapped, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
+    name, index = _grids_of(getattr(wrapped, "__func__", wrapped))
+    given = args[index] if index < len(args) else kwargs.get(name)
+    if not serves() or not isinstance(given, torch.Tensor) or given.device.type == "cpu":
+        return args, kwargs
+    on_host = given.cpu()
+    return (
+        ((*args[:index], on_host, *args[index + 1 :]), kwargs)
+        if index < len(args)
+        else (args, kwargs | {name: on_host})
+    )
+
+
+@cache
+def _grids_of(function: Any) -> tuple[str, int]:
+    """What a method calls its grids, and at which place it takes them."""
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+    found = next((name for name in names if name in _GRIDS), None)
+    return (found, names.index(found)) if found is not None else ("", len(names))
 
 
 def _prepared(
@@ -99,7 +201,10 @@ def _prepared(
 
 
 def _on_host(grids: Any) -> Grids | None:
-    """The grids as numbers, if that takes no copy from the device."""
+    """The grids as numbers, if that takes no copy from the device; those of one image may come in a list of their own."""
     if isinstance(grids, torch.Tensor):
         return None if grids.device.type != "cpu" else grids.tolist()
-    return None if grids is None else [tuple(map(int, grid)) for grid in grids]
+    if grids is None:
+        return None
+    flat = [each for grid in grids for each in (grid if isinstance(grid[0], (list, tuple)) else [grid])]
+    return [tuple(map(int, grid)) for grid in flat]

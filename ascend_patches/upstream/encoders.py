@@ -66,7 +66,7 @@ class Inventory(NamedTuple):
 def inventory(code: Sources) -> Inventory:
     """The encoders of a release, in the order of their names."""
     classes = _Classes(code)
-    attending = [each for each in classes.named(_ATTENTION) if classes.attention_of(each)]
+    attending = classes.attending()
     told = [each for each in attending if classes.tells_attention(each)]
     held_by = classes.held_by(told)
     stacks = {each: classes.looping(each) for each in sorted(held_by)}
@@ -88,8 +88,10 @@ class _Class(NamedTuple):
     methods: dict[str, _Function]
     mentioned: frozenset[Name]
     """The classes that its own code refers to."""
-    attention: frozenset[str]
-    """The attributes that its own code gives an encoder attention."""
+    made: frozenset[tuple[str, str]]
+    """The attributes that its own code makes by calling something, with the name of that."""
+    based_on: tuple[str, ...]
+    """The names of its bases as they are written."""
 
 
 class _Classes:
@@ -99,24 +101,23 @@ class _Classes:
         self._code = code
         self._texts = {module: text for module in code.modules(PACKAGES) if (text := code.read(module)) is not None}
         self._modules: dict[str, dict[str, _Class]] = {}
+        self._attentions = {_ATTENTION}
+        """The names of that class and of those that are based on it."""
 
-    def named(self, word: str) -> list[Name]:
-        """The classes of all modules in which a word or the name of a class that has it among its bases occurs."""
-        words, found = {word}, dict[Name, None]()
-        while True:
-            pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b")
-            fresh = [m for m, text in self._texts.items() if m not in self._modules and pattern.search(text)]
-            for module in fresh:
-                self._read(module)
-            found |= dict.fromkeys(Name(module, name) for module in self._modules for name in self._modules[module])
-            words = {each.name for each in found if self.attention_of(each)}
-            if not fresh:
-                return list(found)
+    def attending(self) -> list[Name]:
+        """Every class that has an encoder attention, made by itself or by a base."""
+        words = {_ATTENTION}
+        while self._read_where(words):
+            everything = [Name(module, name) for module, classes in self._modules.items() for name in classes]
+            self._attentions |= {each.name for each in everything if self._attentions & set(self._class(each).based_on)}
+            words = self._attentions | {each.name for each in everything if self.attention_of(each)}
+        return [each for each in everything if self.attention_of(each)]
 
     def attention_of(self, name: Name) -> set[str]:
         """The attributes that hold an encoder attention."""
         # Of the bases too where they are overridden: constructors call their base's.
-        return {attribute for each in self._line(name) for attribute in self._class(each).attention}
+        made = (pair for each in self._line(name) for pair in self._class(each).made)
+        return {attribute for attribute, called in made if called in self._attentions}
 
     def tells_attention(self, name: Name) -> bool:
         attention = self.attention_of(name)
@@ -134,10 +135,7 @@ class _Classes:
         """Every class that holds one of these, directly or not, with what it holds of them."""
         held: dict[Name, set[Name]] = {each: set() for each in names}
         while True:
-            words = re.compile(rf"\b(?:{'|'.join(sorted({each.name for each in held}))})\b") if held else None
-            for module, text in self._texts.items():
-                if words is not None and module not in self._modules and words.search(text):
-                    self._read(module)
+            self._read_where({each.name for each in held})
             grown = False
             for module, classes in list(self._modules.items()):
                 for name in classes:
@@ -168,6 +166,14 @@ class _Classes:
     def looping(self, name: Name) -> tuple[str, ...]:
         """The methods that loop over layers of the object and tell them about sequences."""
         return tuple(sorted(method for method, function in self._methods(name).items() if _loops(function)))
+
+    def _read_where(self, words: set[str]) -> bool:
+        """Read the modules in which one of the words occurs; whether there was one that had not been read."""
+        pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b")
+        fresh = [m for m, text in self._texts.items() if m not in self._modules and words and pattern.search(text)]
+        for module in fresh:
+            self._read(module)
+        return bool(fresh)
 
     def _mentioned(self, name: Name) -> frozenset[Name]:
         return frozenset(each for one in self._line(name) for each in self._class(one).mentioned)
@@ -205,27 +211,24 @@ class _Classes:
 
 
 def _class_of(node: ast.ClassDef, here: dict[str, Name]) -> _Class:
-    names, attention = set[str](), set[str]()
+    names, made = set[str](), set[tuple[str, str]]()
     for each in (each for statement in node.body for each in ast.walk(statement)):
         if isinstance(each, ast.Name):
             names.add(each.id)
-        elif isinstance(each, ast.Assign) and _calls(each.value, _ATTENTION):
-            attention |= {target.attr for target in each.targets if isinstance(target, ast.Attribute)}
+        elif isinstance(each, ast.Assign) and isinstance(each.value, ast.Call):
+            made |= {(one.attr, _last(each.value.func)) for one in each.targets if isinstance(one, ast.Attribute)}
     return _Class(
         tuple(here[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in here),
         {each.name: each for each in node.body if isinstance(each, _Function)},
         frozenset(here[name] for name in names if name in here),
-        frozenset(attention),
+        frozenset(made),
+        tuple(map(_last, node.bases)),
     )
 
 
-def _calls(node: ast.expr, name: str) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    function = node.func
-    return (isinstance(function, ast.Name) and function.id == name) or (
-        isinstance(function, ast.Attribute) and function.attr == name
-    )
+def _last(node: ast.expr) -> str:
+    """The last name of a dotted one."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _tells(call: ast.Call) -> bool:

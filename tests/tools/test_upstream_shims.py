@@ -24,7 +24,7 @@ def child(code: str, shims: str, *folders: Path, **variables: str) -> str:
 
 
 def test_no_shim_imports_torch_by_itself() -> None:
-    shims = "emulated_npu,build_info,torchvision_operators,avx512_query"
+    shims = "emulated_npu,build_info,torchvision_operators,timm_names,avx512_query"
     assert child("import sys; print('torch' in sys.modules)", shims) == "False"
 
 
@@ -36,6 +36,11 @@ def test_torchvision_finds_its_operators() -> None:
 def test_torch_without_the_shim_lacks_the_operators() -> None:
     code = "import torch; print(hasattr(torch.ops.torchvision, 'nms'))"
     assert child(code, "") == "False"
+
+
+def test_a_model_that_names_parts_of_timm_can_be_imported() -> None:
+    code = "from timm.layers import LayerNorm2d; from timm.models.regnet import RegStage; print(RegStage.__name__)"
+    assert child(code, "timm_names") == "RegStage"
 
 
 def test_torch_answers_the_question_about_avx512() -> None:

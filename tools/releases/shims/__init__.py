@@ -13,6 +13,7 @@ WANTED: dict[str, Callable[[Pair], bool]] = {
     "emulated_npu": lambda pair: bool(pair.ascend),
     "build_info": lambda pair: pair.ascend_form.name == "SDIST",
     "torchvision_operators": lambda pair: True,
+    "timm_names": lambda pair: not pair.vllm.startswith(("0.9.", "0.13.")),
     "avx512_query": lambda pair: pair.vllm.startswith(("0.16.", "0.17.")),
 }
 

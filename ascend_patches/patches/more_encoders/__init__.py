@@ -1,0 +1,1 @@
+"""The patch more-encoders: its rows, its declaration, its checks."""
