@@ -98,7 +98,7 @@ def windows_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keyw
 
 
 def recomputed_boundaries_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """For ``maybe_recompute_cu_seqlens(backend, boundaries, ...)``, which moves boundaries of the host to the device."""
+    """For ``maybe_recompute_cu_seqlens(backend, boundaries, ...)``, which moves the host's boundaries to the device."""
     made, given = wrapped(*args, **kwargs), args[1] if len(args) > 1 else kwargs["cu_seqlens"]
     if current_call() is not None and made.numel() == len(given):
         hand_over(made, [int(end - begin) for begin, end in pairwise(given)])
@@ -201,7 +201,7 @@ def _prepared(
 
 
 def _on_host(grids: Any) -> Grids | None:
-    """The grids as numbers, if that takes no copy from the device; those of one image may come in a list of their own."""
+    """The grids as numbers, if that takes no copy from the device; an image may bring a list of several."""
     if isinstance(grids, torch.Tensor):
         return None if grids.device.type != "cpu" else grids.tolist()
     if grids is None:

@@ -1,7 +1,7 @@
-"""more-encoders: what vision-seq-lens does, for the encoders of twenty more models, each of which is a row of a table.
+"""more-encoders: what vision-seq-lens does, for the encoders of twenty other models, each of which is a row.
 
-A row names a model's functions, the advice around each, and the releases of vLLM that have them so. The advice says what
-a sequence is; it finds the grids among the arguments by their name.
+A row names a model's functions, the advice around each, and the releases of vLLM that have them so. The advice says
+what a sequence is; it finds the grids among the arguments by their name.
 """
 
 from __future__ import annotations
