@@ -12,6 +12,7 @@ from ascend_patches import catalogue
 from ascend_patches.commands import console
 from ascend_patches.deciding import drift
 from ascend_patches.deciding.decision import Decision
+from ascend_patches.deciding.encoder_coverage import coverage
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring.patch import Patch, Variant
@@ -20,6 +21,7 @@ from ascend_patches.errors import AscendPatchesError
 from ascend_patches.settings import reader
 from ascend_patches.settings.model import Choice, Settings
 from ascend_patches.upstream import named_releases
+from ascend_patches.upstream.encoder_inventory import inventory
 from ascend_patches.upstream.environment import Environment
 from ascend_patches.upstream.environment import here as this_environment
 from ascend_patches.upstream.sources import Installation, Sources
@@ -85,11 +87,17 @@ def check(arguments: argparse.Namespace) -> int:
             }
         )
     ineffective = [str(result["name"]) for result in results if result["enabled"] and result["ineffective"]]
+    uncovered = _uncovered(side)
     if arguments.json:
-        about = {"versions": side.versions, "verified": side.verified, "filled_in": asked.filled_in}
+        about: dict[str, Any] = {
+            "versions": side.versions,
+            "verified": side.verified,
+            "filled_in": asked.filled_in,
+            "encoders_not_covered": uncovered,
+        }
         print(json.dumps({**about, "patches": results}, indent=2))
     else:
-        _print(side, asked.filled_in, results, ineffective)
+        _print(side, asked.filled_in, results, ineffective, uncovered)
     return 1 if ineffective else 0
 
 
@@ -263,7 +271,20 @@ def _known(release: str, wheels: str | None) -> Sources | None:
         return None
 
 
-def _print(side: _Side, filled_in: str, results: Sequence[dict[str, Any]], ineffective: Sequence[str]) -> None:
+def _uncovered(side: _Side) -> list[str]:
+    """The encoders of the release whose attention will read its lengths in every layer, without a known reason."""
+    decisions = [(name, outcome.decision) for name, outcome in side.outcomes.items() if outcome.choice.enabled]
+    found = coverage(inventory(side.code), decisions, side.code)
+    return [str(each.encoder.stack) for each in found if each.open and not each.reason]
+
+
+def _print(
+    side: _Side,
+    filled_in: str,
+    results: Sequence[dict[str, Any]],
+    ineffective: Sequence[str],
+    uncovered: Sequence[str],
+) -> None:
     on = [result for result in results if result["enabled"]]
     applied = sum(result["outcome"] == "applied" for result in on)
     if ineffective:
@@ -279,6 +300,9 @@ def _print(side: _Side, filled_in: str, results: Sequence[dict[str, Any]], ineff
         outcome = result["outcome"] if result["enabled"] else f"{result['outcome']} (off)"
         rows.append([result["name"], outcome, result["variant"] or "-", result["reason"]])
     print(console.table(["patch", "outcome", "variant", "reason"], rows) if rows else "no patches are known")
+    if uncovered:
+        are = "encoder of this release is" if len(uncovered) == 1 else "encoders of this release are"
+        print(f"\n{len(uncovered)} {are} not covered: {', '.join(uncovered)}")
     for result in results:
         for moved in result["moved"]:
             heading = f"against {moved['was']}" if moved["was"] else "as it is now; no known release is at hand"

@@ -276,3 +276,33 @@ def test_a_file_that_is_no_wheel_is_refused(greeting: World, tmp_path: Path) -> 
     file.write_text("no archive")
     result = check(greeting, file)
     assert (result.returncode, "not a wheel" in result.stderr) == (1, True)
+
+
+ENCODER = """
+from vllm.model_executor.layers.attention import MMEncoderAttention
+
+class Attention:
+    def __init__(self):
+        self.attn = MMEncoderAttention(2, 72)
+    def forward(self, x, cu_seqlens):
+        return self.attn(x, x, x, cu_seqlens=cu_seqlens)
+
+class Tower:
+    def __init__(self):
+        self.blocks = [Attention() for _ in range(2)]
+    def forward(self, x, cu_seqlens):
+        for block in self.blocks:
+            x = block(x, cu_seqlens)
+"""
+
+
+def test_encoders_that_no_patch_covers_are_named(greeting: World, upgrade: World) -> None:
+    upgrade.package("vllm", {"engine": "def greet(name, mark='!'):\n    return 'upstream ' + name + mark\n"}, "0.16.0")
+    models = upgrade.folder / "vllm" / "models"
+    models.mkdir()
+    (models / "newest.py").write_text(ENCODER, encoding="utf-8")
+    result = check(greeting, upgrade.folder)
+    assert "1 encoder of this release is not covered: vllm.models.newest:Tower" in result.stdout
+    assert json.loads(check(greeting, upgrade.folder, "--json").stdout)["encoders_not_covered"] == [
+        "vllm.models.newest:Tower"
+    ]

@@ -1,0 +1,58 @@
+"""Counts what one forward of every encoder of the release that this process sees copies back, and prints it as JSON.
+
+encoder_counts.py LAYERS [ENCODER...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+
+import ascend_patches
+import emulated_npu
+from ascend_patches.checks.encoders import ENCODERS, GRIDS
+
+# These stretch their positions with an operation that the emulated device has in float32 alone.
+IN_FLOAT32 = ("Isaac", "LFM2-VL")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    layers = int(sys.argv[1])
+    names = [name for name in sys.argv[2:] or ENCODERS if ENCODERS[name].there()]
+    with torch.inference_mode():
+        upstream = {name: cost(name, layers) for name in names}
+        ascend_patches.apply_patches()
+        patched = {name: cost(name, layers) for name in names if upstream[name] is not None}
+    print(json.dumps({name: described(upstream[name], patched[name]) for name in patched}))
+
+
+def cost(name: str, layers: int) -> tuple[dict[str, int], torch.Tensor] | None:
+    """The second forward of a model: what is made once per model is made by then. None of one that upstream refuses."""
+    encoder, dtype = ENCODERS[name], torch.float32 if name in IN_FLOAT32 else torch.bfloat16
+    try:
+        model = encoder.made(layers, dtype)
+        encoder.run(model, GRIDS, dtype)
+    except Exception as error:
+        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+    with emulated_npu.record() as log:
+        output = encoder.run(model, GRIDS, dtype)
+    return {"copies": len(log.device_to_host), "kernels": log.kernels, "dispatches": log.dispatches}, output.cpu()
+
+
+def described(upstream: Any, patched: Any) -> dict[str, Any]:
+    return {
+        "upstream": upstream[0]["copies"],
+        "patched": patched[0]["copies"],
+        "kernels": [upstream[0]["kernels"], patched[0]["kernels"]],
+        "dispatches": [upstream[0]["dispatches"], patched[0]["dispatches"]],
+        "same": bool(torch.equal(upstream[1], patched[1])),
+    }
+
+
+if __name__ == "__main__":
+    main()
