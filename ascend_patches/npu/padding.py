@@ -1,12 +1,11 @@
 """Heads padded with zeros to a size that an op takes, in buffers that live for one encoder call.
 
-A buffer is zeroed when it is made. Layers write the heads and never the tail behind them, so the tail stays zero, and
-a layer costs one copy where padding would allocate, clear and copy.
+A buffer is what the first layer's heads are padded to. Layers write the heads and never the tail behind them, so the
+tail stays zero, and every other layer costs one copy where padding would allocate, clear and copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,11 +17,9 @@ from ascend_patches.npu.encoder_call import EncoderCall, current_call
 class Buffer:
     """Packed memory [tokens, heads, padded size], and the part of it that holds heads [batch, tokens, heads, size]."""
 
-    def __init__(self, like: torch.Tensor, padded_size: int, make: Callable[..., torch.Tensor]) -> None:
-        batch, tokens, heads, size = like.shape
-        whole = make((batch, tokens, heads, padded_size), dtype=like.dtype, device=like.device)
-        self.packed = whole.view(batch * tokens, heads, padded_size)
-        self.heads = whole[..., :size]
+    def __init__(self, packed: torch.Tensor, like: torch.Tensor) -> None:
+        self.packed = packed
+        self.heads = packed.view(*like.shape[:3], packed.shape[-1])[..., : like.shape[3]]
 
 
 def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
@@ -31,20 +28,29 @@ def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
     What is returned under a name is overwritten when the next layer of the same encoder call asks under that name.
     """
     call = _call_with_buffers()
-    if call is None:
+    key = _key(name, tensor, padded_size)
+    buffer: Buffer | None = call.buffers.get(key) if call is not None else None
+    if buffer is None:
         packed = tensor.reshape(-1, *tensor.shape[2:])
-        return torch.nn.functional.pad(packed, (0, padded_size - tensor.shape[3]))
-    buffer = _buffer(call, name, tensor, padded_size, torch.zeros)
-    buffer.heads.copy_(tensor)
+        buffer = Buffer(torch.nn.functional.pad(packed, (0, padded_size - tensor.shape[3])), tensor)
+        if call is not None:
+            call.buffers[key] = buffer
+    else:
+        buffer.heads.copy_(tensor)
     return buffer.packed
 
 
 def output_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
     """Room for an op's output beside heads like these, kept for the next layer of the same encoder call."""
     call = _call_with_buffers()
-    if call is None:
-        return Buffer(like, padded_size, torch.empty)
-    return _buffer(call, name, like, padded_size, torch.empty)
+    key = _key(name, like, padded_size)
+    buffer: Buffer | None = call.buffers.get(key) if call is not None else None
+    if buffer is None:
+        batch, tokens, heads = like.shape[:3]
+        buffer = Buffer(like.new_empty((batch * tokens, heads, padded_size)), like)
+        if call is not None:
+            call.buffers[key] = buffer
+    return buffer
 
 
 def _call_with_buffers() -> EncoderCall | None:
@@ -52,14 +58,8 @@ def _call_with_buffers() -> EncoderCall | None:
     return None if torch.is_grad_enabled() else current_call()
 
 
-def _buffer(
-    call: EncoderCall, name: str, like: torch.Tensor, padded_size: int, make: Callable[..., torch.Tensor]
-) -> Buffer:
-    key = (name, like.shape, padded_size, like.dtype, like.device, stream_of(like.device))
-    buffer: Buffer | None = call.buffers.get(key)
-    if buffer is None:
-        buffer = call.buffers[key] = Buffer(like, padded_size, make)
-    return buffer
+def _key(name: str, like: torch.Tensor, padded_size: int) -> tuple[Any, ...]:
+    return (name, like.shape, padded_size, like.dtype, like.device, stream_of(like.device))
 
 
 def stream_of(device: torch.device) -> int:

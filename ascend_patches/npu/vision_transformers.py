@@ -105,6 +105,14 @@ def recomputed_boundaries_known(wrapped: Wrapped, instance: Any, args: Arguments
     return made
 
 
+def boundaries_of_lengths_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a function of lengths, the host's, that returns the boundaries between them first."""
+    made, lengths = wrapped(*args, **kwargs), args[0] if args else kwargs["seqlens"]
+    if current_call() is not None:
+        hand_over(made[0], lengths)
+    return made
+
+
 def masked_sequences_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     """For a function of lengths, the host's, that returns metadata with the boundaries between them."""
     made, lengths = wrapped(*args, **kwargs), args[0] if args else kwargs["seq_lens"]

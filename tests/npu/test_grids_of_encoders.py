@@ -170,6 +170,16 @@ def test_boundaries_of_which_others_were_made_are_not() -> None:
         assert known_lengths(made) is None
 
 
+def test_boundaries_made_of_lengths_are_known() -> None:
+    with encoder_call():
+        made, _ = advice.boundaries_of_lengths_known(
+            lambda lengths, device: (boundaries(lengths), max(lengths)), None, ([24, 64], "npu"), {}
+        )
+        found = known_lengths(made)
+        assert found is not None
+        assert found.values == (24, 64)
+
+
 def test_lengths_behind_metadata_are_known() -> None:
     with encoder_call():
         made = advice.masked_sequences_known(

@@ -23,6 +23,7 @@ _BOUNDARIES_ON_HOST = "ascend_patches.npu.vision_transformers:boundaries_of_clip
 _FRAMES_PREPARED = "ascend_patches.npu.vision_transformers:frames_prepared"
 _LARGEST_SIDE = "ascend_patches.npu.vision_transformers:largest_side_known"
 _WINDOWS = "ascend_patches.npu.vision_transformers:windows_known"
+_OF_LENGTHS = "ascend_patches.npu.vision_transformers:boundaries_of_lengths_known"
 _MASKED = "ascend_patches.npu.vision_transformers:masked_sequences_known"
 _RECOMPUTED = "ascend_patches.npu.vision_transformers:recomputed_boundaries_known"
 
@@ -203,6 +204,15 @@ ROWS = (
         "0.31",
         (_advice("vllm.models.deepseek_v4.common.vision:DeepseekV4ViT.forward_packed", _CALL),),
     ),
+    Row(
+        "Muse Spark",
+        "0.33",
+        (
+            _advice("vllm.models.muse_spark.common.vision:NaViT.forward", _CALL),
+            _prepared("vllm.models.muse_spark.common.vision:_seqlens_to_cu_seqlens", _OF_LENGTHS),
+        ),
+        ("vllm.models.muse_spark.common.vision:NaViTEncoder.forward",),
+    ),
     # These bring lengths of their own, which vllm-ascend leaves on the host and vLLM moves to the device.
     Row(
         "Pixtral",
@@ -246,7 +256,7 @@ ROWS = (
 )
 
 # The releases at which rows begin and end.
-_SINCE = ("0.13", "0.14", "0.16", "0.18", "0.19", "0.21", "0.25", "0.28", "0.29", "0.30", "0.31")
+_SINCE = ("0.13", "0.14", "0.16", "0.18", "0.19", "0.21", "0.25", "0.28", "0.29", "0.30", "0.31", "0.33")
 
 
 def _variants() -> Iterator[Variant]:
