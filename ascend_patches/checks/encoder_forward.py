@@ -9,7 +9,7 @@ import torch
 
 from ascend_patches.checks import whole_encoders
 from ascend_patches.checks.check import NOWHERE, Call, Check
-from ascend_patches.checks.encoders import ENCODERS, Grids
+from ascend_patches.checks.encoders import EVERY_ENCODER, Grids
 from ascend_patches.declaring.gates import Gate, absent, installed
 from ascend_patches.declaring.tolerance import Tolerance
 
@@ -61,7 +61,7 @@ def checks(
 
 
 def _prepare(title: str, layers: int, grids: Grids, as_on_an_npu: bool, dtype: torch.dtype) -> Call:
-    encoder = ENCODERS[title]
+    encoder = EVERY_ENCODER[title]
     model = encoder.made(layers, dtype, as_on_an_npu=as_on_an_npu)
     return Call(
         partial(encoder.forward, model, encoder.pixels(grids, dtype), grids),

@@ -20,7 +20,7 @@ from ascend_patches.checks.encoder import (
 )
 from ascend_patches.checks.more_encoders import MORE_ENCODERS
 
-__all__ = ["ENCODERS", "GRIDS", "Encoder", "Grids"]
+__all__ = ["ENCODERS", "EVERY_ENCODER", "GRIDS", "Encoder", "Grids"]
 
 
 def _deepstack(layers: int) -> list[int]:
@@ -140,5 +140,7 @@ ENCODERS = {
     ),
     "GLM-4.1V": Encoder("glm4_1v", _small_glm4_1v, _glm4_1v, two_frames),
     "Kimi-K2.5": Encoder("kimi_k25_vit", _small_kimi_k2_5, _kimi_k2_5, one_frame, grids_in_a_tensor=True),
-    **MORE_ENCODERS,
 }
+"""Those of the patches that do more than hand over lengths: the ones that are benchmarked, compiled and split."""
+
+EVERY_ENCODER = ENCODERS | MORE_ENCODERS

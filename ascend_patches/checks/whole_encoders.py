@@ -15,12 +15,12 @@ from typing import Any
 import torch
 import torch.nn.functional
 
-from ascend_patches.checks.encoders import ENCODERS, Grids
+from ascend_patches.checks.encoders import EVERY_ENCODER, Grids
 
 
 def exact(title: str, layers: int, grids: Grids, dtype: torch.dtype) -> torch.Tensor:
-    """The output of ``ENCODERS[title]``, from the weights and pixels that it has in this type."""
-    encoder = ENCODERS[title]
+    """The output of ``EVERY_ENCODER[title]``, from the weights and pixels that it has in this type."""
+    encoder = EVERY_ENCODER[title]
     model = widened(encoder.made(layers, dtype, as_on_an_npu=False))
     pixels = encoder.pixels(grids, dtype).to("cpu", torch.float64)
     with torch.inference_mode():

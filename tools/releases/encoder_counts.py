@@ -13,7 +13,7 @@ import torch
 
 import ascend_patches
 import emulated_npu
-from ascend_patches.checks.encoders import ENCODERS, GRIDS
+from ascend_patches.checks.encoders import EVERY_ENCODER, GRIDS
 
 # These stretch their positions with an operation that the emulated device has in float32 alone.
 IN_FLOAT32 = ("Isaac", "LFM2-VL")
@@ -22,7 +22,7 @@ IN_FLOAT32 = ("Isaac", "LFM2-VL")
 def main() -> None:
     torch.set_num_threads(1)
     layers = int(sys.argv[1])
-    names = [name for name in sys.argv[2:] or ENCODERS if ENCODERS[name].there()]
+    names = [name for name in sys.argv[2:] or EVERY_ENCODER if EVERY_ENCODER[name].there()]
     with torch.inference_mode():
         upstream = {name: cost(name, layers) for name in names}
         ascend_patches.apply_patches()
@@ -32,7 +32,7 @@ def main() -> None:
 
 def cost(name: str, layers: int) -> tuple[dict[str, int], torch.Tensor] | None:
     """The second forward of a model: what is made once per model is made by then. None of one that upstream refuses."""
-    encoder, dtype = ENCODERS[name], torch.float32 if name in IN_FLOAT32 else torch.bfloat16
+    encoder, dtype = EVERY_ENCODER[name], torch.float32 if name in IN_FLOAT32 else torch.bfloat16
     try:
         model = encoder.made(layers, dtype)
         encoder.run(model, GRIDS, dtype)
