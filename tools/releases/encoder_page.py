@@ -18,12 +18,29 @@ from .compatibility import environment, sources
 from .pairs import PAIRS, Pair
 from .store import Store
 
+LEFT = {
+    ("Ovis2.5", ""): "its processor leaves the grids on the device, where they are read once",
+    ("Isaac", ""): "its processor leaves the grids on the device, where they are read once",
+    ("DeepSeek-V4", ""): "is given boundaries on the device alone; only encoder graphs take this way",
+    ("RADIO", "vllm-ascend==0.18.0"): "until vLLM 0.19 no function of its own has the lengths, which are read once",
+    ("Kimi-VL", "vllm-ascend==0.13.0"): "vLLM 0.13 has another attention for it, which reads in every layer",
+    ("GLM-4.1V", "vllm-ascend==0.26.0rc1"): (
+        "from vLLM 0.24 to 0.27 two values per frame are read while its position embeddings are stretched"
+    ),
+}
+"""What still is copied back, by encoder and release (every release where there is none), and why."""
+
+
+def left(title: str, release: str) -> str:
+    return LEFT.get((title, release)) or LEFT.get((title, ""), "")
+
+
 _HEAD = """\
 # Encoders
 
 Every class of vLLM and vllm-ascend that tells an encoder's attention of sequences, and the patch that is around all of
-its layers. `tools/encoders` finds the classes in the released sources and writes this page; a test holds it against the
-releases, so that an encoder of a release that nothing covers has to be named below with its reason.
+its layers. `tools/encoders` finds the classes in the released sources and writes this page; a test asks the same of
+every release, so that an encoder that nothing covers has to be named below with its reason.
 [Add an encoder](adding-an-encoder.md) says how one is covered.
 """
 
@@ -93,12 +110,15 @@ def _measured(measured: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"From the device to the host, of {measured['layers']} layers on two images and a video, upstream -> patched,"
     yield "on the emulated NPU, with every patch that is on by default; `tools/encoders --measure` counts them. Where a"
-    yield "count stays above 0, the release leaves what the encoder has to know on the device: it is read once."
+    yield "count stays above 0, the reason is below the table."
     yield ""
     yield "| encoder | " + " | ".join(releases) + " |"
     yield "| --- |" + " --- |" * len(releases)
     for title in titles:
         yield f"| {title} | " + " | ".join(_cell(releases[name].get(title)) for name in releases) + " |"
+    yield ""
+    for (title, release), why in LEFT.items():
+        yield f"* {title}{f' on {release}' if release else ''}: {why}."
     yield ""
     yield "With vllm-ascend every bit of every output is that of the unpatched release. vLLM alone has no op of an NPU"
     yield "whose bits could be kept: both sides are held against float64 (`ascend-patches verify`)."
@@ -116,6 +136,7 @@ def read(file: Path) -> dict[str, Any]:
     return measured
 
 
-def of_every_release(store: Store) -> dict[str, list[Coverage]]:
-    lock = Lock.read()
-    return {pair.name: covered(pair, store, lock) for pair in PAIRS}
+def of_releases(store: Store, names: Iterable[str] = ()) -> dict[str, list[Coverage]]:
+    """What was found on some releases, or on all that have an encoder attention."""
+    lock, wanted = Lock.read(), set(names)
+    return {pair.name: covered(pair, store, lock) for pair in PAIRS if not wanted or pair.name in wanted}
