@@ -136,7 +136,7 @@ def _title(configuration: dict[str, Any], folder: str) -> str:
     kind = configuration.get("model_type")
     if kind not in _ENCODER_OF:
         raise CheckpointError(
-            f"{folder} is a {kind!r}, whose encoder cannot be built from a checkpoint here; known: {', '.join(_ENCODER_OF)}"
+            f"{folder} is a {kind!r}, whose encoder verify cannot build; known: {', '.join(_ENCODER_OF)}"
         )
     return _ENCODER_OF[kind]
 
