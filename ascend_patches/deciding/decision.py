@@ -6,11 +6,11 @@ This is the whole rule, in one function without side effects. Activation asks it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from typing import Literal, NamedTuple
 
-from ascend_patches.deciding.lock import Entry, Lock
+from ascend_patches.deciding.lock import ABSENT, Entry, Lock
 from ascend_patches.declaring.patch import Part, Patch, Variant
 from ascend_patches.declaring.target import Target
 from ascend_patches.upstream.environment import Environment
@@ -163,7 +163,7 @@ def _as_far_as_imported(variant: Variant, reason: str, kind: Kind, fit: _Fit) ->
 
 
 def _compare(patch: Patch, variant: Variant, look: Look, lock: Lock, locatable: Locatable) -> _Fit:
-    fit = _found(variant.examined, look, locatable)
+    fit = _found(variant.examined, look, locatable, lock.may_be_absent(patch.name, variant.name))
     entry = lock.verified(patch.name, variant, fit.live) if fit.live else None
     return fit._replace(seen_in=entry.seen_in if entry is not None else None)
 
@@ -174,7 +174,9 @@ def _compare_native(entry: Entry, look: Look, locatable: Locatable) -> _Fit:
     return fit._replace(seen_in=entry.seen_in if fit.live and same else None)
 
 
-def _found(targets: Iterable[str], look: Look, locatable: Locatable) -> _Fit:
+def _found(
+    targets: Iterable[str], look: Look, locatable: Locatable, may_be_absent: Collection[str] = frozenset()
+) -> _Fit:
     pending: list[Target] = []
     problems: list[str] = []
     live: dict[str, str] = {}
@@ -184,10 +186,12 @@ def _found(targets: Iterable[str], look: Look, locatable: Locatable) -> _Fit:
             live[target] = text
         elif kind == "no source":
             live[target] = f"({text})"
-        elif kind == "absent":
+        elif kind == "wrapped" or (kind == "absent" and target not in may_be_absent):
             problems.append(text)
-        elif locatable(target.module):
+        elif kind == "pending" and locatable(target.module):
             pending.append(target)
+        elif target in may_be_absent:
+            live[target] = ABSENT
         else:
             problems.append(f"there is no module {target.module}")
     return _Fit(tuple(pending), tuple(dict.fromkeys(problems)), live, None)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ascend_patches.deciding.lock import Entry
+from ascend_patches.deciding.lock import ABSENT, Entry
 from ascend_patches.upstream import fingerprints
 from ascend_patches.upstream.sources import Sources
 from ascend_patches.upstream.versions import parse
@@ -67,7 +67,7 @@ def distance(release: str, versions: dict[str, str]) -> tuple[int, ...]:
 
 def _fingerprint(code: Sources, target: str) -> str | None:
     found = code.find(target)
-    return None if isinstance(found, str) else fingerprints.of_node(found.node)
+    return ABSENT if isinstance(found, str) else fingerprints.of_node(found.node)
 
 
 def _text(code: Sources, target: str) -> str:

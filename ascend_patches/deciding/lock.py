@@ -11,6 +11,8 @@ from ascend_patches.declaring.patch import Variant
 from ascend_patches.errors import LockError
 
 SCHEMA = 1
+ABSENT = "absent"
+"""Stands for a fingerprint where a release does not have what a variant relies on."""
 
 
 class Entry(NamedTuple):
@@ -66,6 +68,14 @@ class Lock:
     def entries(self, patch: str, variant: str) -> tuple[Entry, ...]:
         known = self.patches.get(patch)
         return known.variants.get(variant, ()) if known is not None else ()
+
+    def may_be_absent(self, patch: str, variant: str) -> frozenset[str]:
+        """What a variant relies on and some release that it was verified on does not have: an override, a later helper.
+
+        There, absence is part of what was verified, as code is elsewhere.
+        """
+        entries = self.entries(patch, variant)
+        return frozenset(name for entry in entries for name, found in entry.fingerprints.items() if found == ABSENT)
 
     def native(self, patch: str) -> tuple[Entry, ...]:
         """The code that is known to have the patch's idea already."""

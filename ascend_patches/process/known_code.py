@@ -34,7 +34,7 @@ class KnownCode:
             return Finding("absent", str(error))
         wrapper = foreign_wrapper(found.value)
         if wrapper:
-            return Finding("absent", f"{target} is wrapped by {wrapper}, whose work a replacement would undo")
+            return Finding("wrapped", f"{target} is wrapped by {wrapper}, whose work a replacement would undo")
         known = self._looked_at.get(target)
         if known is None or known[0] is not found.value:
             fingerprint = fingerprints.of_function(found.value)

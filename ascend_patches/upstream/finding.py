@@ -8,6 +8,6 @@ from typing import Literal, NamedTuple
 class Finding(NamedTuple):
     """What is known of a target's code."""
 
-    kind: Literal["code", "pending", "absent", "no source"]
+    kind: Literal["code", "pending", "absent", "wrapped", "no source"]
     text: str = ""
     """Its fingerprint where there is code, else what is the matter."""

@@ -396,3 +396,56 @@ def test_nothing_is_ever_overwritten_blindly(variants, entries, native, findings
     if chosen.gate.judge(where).holds is not True:
         assert decision.parts
         assert not chosen.gate.needs_torch_npu(where)
+
+
+# What a variant relies on and some releases lack
+
+
+RELYING = variant("old", vllm_version_is("0.15.0"), A, relies_on=(B,))
+LACKING = Lock(
+    {
+        "faster": PatchLock(
+            {
+                "old": (
+                    Entry({A: "code15", B: "helper"}, ("vllm 0.15.0",)),
+                    Entry({A: "code15", B: "absent"}, ("vllm 0.15.1",)),
+                )
+            },
+            (),
+        )
+    }
+)
+B_ABSENT = Finding("absent", "vllm.b:run: module vllm.b has no run")
+
+
+def relying(found: Finding, lock: Lock = LACKING, locatable: Callable[[str], bool] = lambda module: True) -> Decision:
+    return outcome({A: code("code15"), B: found}, declared=patch(RELYING), lock=lock, locatable=locatable)
+
+
+def test_a_release_may_lack_what_another_has_where_that_was_verified() -> None:
+    assert relying(code("helper")).reason.endswith("its code is that of vllm 0.15.0")
+    assert relying(B_ABSENT).reason.endswith("its code is that of vllm 0.15.1")
+
+
+def test_a_module_that_is_not_there_is_as_absent_as_a_function() -> None:
+    assert relying(PENDING, locatable=lambda module: module != "vllm.b").verdict == "apply"
+
+
+def test_a_new_function_where_there_was_none_is_changed_code() -> None:
+    decision = relying(code("an override"))
+    assert (decision.verdict, decision.kind) == ("skip", "changed")
+    assert f"{B} an override" in decision.reason
+
+
+def test_what_is_wrapped_is_not_absent() -> None:
+    decision = relying(Finding("wrapped", "vllm.b:run is wrapped by somebody"))
+    assert (decision.verdict, decision.kind) == ("skip", "changed")
+    assert "is wrapped by somebody" in decision.reason
+
+
+def test_what_every_verified_release_has_must_not_be_absent() -> None:
+    decision = relying(
+        B_ABSENT, Lock({"faster": PatchLock({"old": LACKING.patches["faster"].variants["old"][:1]}, ())})
+    )
+    assert (decision.verdict, decision.kind) == ("skip", "changed")
+    assert B_ABSENT.text in decision.reason

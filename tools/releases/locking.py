@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ascend_patches.deciding import drift
-from ascend_patches.deciding.lock import SCHEMA, Entry, Lock, PatchLock
+from ascend_patches.deciding.lock import ABSENT, SCHEMA, Entry, Lock, PatchLock
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.patches import PATCHES
 from ascend_patches.upstream.sources import Roots, Sources
@@ -44,6 +44,8 @@ class Seen:
     variant: str
     pair: Pair
     targets: tuple[str, ...]
+    relied_on: tuple[str, ...] = ()
+    """Those that some releases may lack."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -68,6 +70,7 @@ def main() -> int:
         return 1
     old = Lock.read(str(LOCK_FILE))
     seen = [one for patch in patches for pair in PAIRS for one in look(patch, pair, code[release(pair)])]
+    refuse_what_is_nowhere(seen)
     broken = [one for one in seen if one.problems]
     unknown = [one for one in seen if not one.problems and not is_known(one, old)]
     accepted: list[Seen] = []
@@ -96,7 +99,7 @@ def main() -> int:
 def look(patch: Patch, pair: Pair, code: Sources) -> list[Seen]:
     """What a patch would meet on a release."""
     where = environment(pair)
-    found = [Seen(patch, variant.name, pair, variant.examined) for variant in patch.proposed(where)]
+    found = [Seen(patch, variant.name, pair, variant.examined, variant.relies_on) for variant in patch.proposed(where)]
     if len(found) > 1:
         found[0].problems.append(f"several variants fit: {', '.join(one.variant for one in found)}")
     exemption = patch.exemption(where)
@@ -109,9 +112,23 @@ def look(patch: Patch, pair: Pair, code: Sources) -> list[Seen]:
             kind, text = code.look(target)
             if kind == "code":
                 one.fingerprints[target] = text
+            elif kind == "absent" and target in one.relied_on:
+                one.fingerprints[target] = ABSENT
             else:
                 one.problems.append(text)
     return found
+
+
+def refuse_what_is_nowhere(seen: list[Seen]) -> None:
+    """What a variant relies on has to be there on one release at least: else its name is misspelt."""
+    there = {(one.patch.name, one.variant, name) for one in seen for name in _there(one)}
+    for one in seen:
+        nowhere = [name for name in one.relied_on if (one.patch.name, one.variant, name) not in there]
+        one.problems += [f"relies on {name}, which no release of the variant has" for name in nowhere]
+
+
+def _there(one: Seen) -> list[str]:
+    return [name for name, fingerprint in one.fingerprints.items() if fingerprint != ABSENT]
 
 
 def is_known(one: Seen, lock: Lock) -> bool:
