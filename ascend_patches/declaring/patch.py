@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -209,6 +209,18 @@ class Variant:
         """The parts that need none of some targets."""
         return tuple(part for part in self.parts if not any(target in missing for target in part.examined))
 
+    def _refuse_shared_originals(self, rewrites: Iterable[Rewrite]) -> None:
+        kept: dict[tuple[object, str], Rewrite] = {}
+        for rewrite in rewrites:
+            if rewrite.original_as is not None:
+                home = rewrite.replacement_module or getattr(rewrite.replace, "__module__", None)
+                first = kept.setdefault((home, rewrite.original_as), rewrite)
+                if first is not rewrite:
+                    raise DeclarationError(
+                        f"variant {self.name!r} keeps the originals of {first.target} and {rewrite.target} as one name "
+                        f"of one module, {rewrite.original_as!r}: both replacements would call the same original"
+                    )
+
     def _rewrites(self) -> tuple[Rewrite, ...]:
         """The rewrites of all parts, each once."""
         by_target: dict[str, Rewrite] = {}
@@ -219,6 +231,7 @@ class Variant:
             for rewrite in part.rewrites:
                 if by_target.setdefault(rewrite.target, rewrite) is not rewrite:
                     raise DeclarationError(f"variant {self.name!r} rewrites a target twice: {rewrite.target}")
+        self._refuse_shared_originals(by_target.values())
         names = [part.name for part in self.parts]
         if len(set(names)) != len(names):
             raise DeclarationError(f"variant {self.name!r} needs a name of its own for each part: {names}")

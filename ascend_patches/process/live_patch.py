@@ -284,7 +284,7 @@ class LivePatch:
         for rewrite in due:
             if rewrite.is_examined:
                 self.code.keep(rewrite.target)
-        done = put_in_place(due, self._in_front, event.module, event.already_there)
+        done = put_in_place(due, self._in_front, *event, _all_sites(self.host))
         self.sites.update((site.target, site) for site in done)
         # Only what a module imported itself can have taken a name from it when it has only just been executed.
         self.late += [site for site in done if site.target.module != event.module]
@@ -349,3 +349,7 @@ def _replacement_modules(variant: Variant | None) -> Iterator[str]:
     for rewrite in variant.rewrites if variant is not None else ():
         if rewrite.replacement_module is not None and rewrite.module in sys.modules:
             yield rewrite.replacement_module
+
+
+def _all_sites(host: Host) -> list[Site]:
+    return [site for live in host.patches.values() for site in live.sites.values()]

@@ -13,6 +13,7 @@ from typing import Any, cast
 from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.patch import Rewrite
 from ascend_patches.errors import TargetError
+from ascend_patches.replacing import nature
 from ascend_patches.replacing.find import ABSENT, Found, function_of
 from ascend_patches.replacing.sign import signature_difference
 from ascend_patches.replacing.site import Site
@@ -34,15 +35,30 @@ def prepare(rewrite: Rewrite, found: Found) -> Any:
         difference = signature_difference(original, function)
         if difference:
             raise TargetError(f"{rewrite.target}: the replacement does not fit: {difference}")
+    if function is not None and nature.calls_super_in_vain(function.__code__):
+        raise TargetError(
+            f"{rewrite.target}: the replacement calls super() and is written outside of a class, where that fails: "
+            "write super(CLASS, self), or write the replacement as a method of a class"
+        )
     if isinstance(replacement, FunctionType):
         replacement = _dressed(replacement, found, original, rewrite.module)
-    return _bound_like(found.value, replacement)
+    return _as_kept(rewrite, found, replacement)
 
 
 def dressed_like(rewrite: Rewrite, found: Found, function: Callable[..., Any]) -> Any:
     """A function as the same kind of attribute as a target, by the target's name."""
     original = plain_function(found.value)
     return _bound_like(found.value, _dressed(cast(FunctionType, function), found, original, rewrite.module))
+
+
+def _as_kept(rewrite: Rewrite, found: Found, replacement: Any) -> Any:
+    """The replacement with the target's nature; what its author has decorated keeps the author's decoration."""
+    if nature.is_decorated(replacement):
+        return _bound_like(found.value, replacement)
+    try:
+        return nature.made_like(found.value, replacement)
+    except nature.NatureError as error:
+        raise TargetError(f"{rewrite.target}: cannot be replaced: it {error}") from None
 
 
 def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) -> Site:
@@ -52,7 +68,10 @@ def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) ->
     site.original, site.replacement = found.value, value
     site.alone = isinstance(rewrite, Carried) and rewrite.kind != "function"
     if rewrite.original_as is not None:
-        site.keeps_original_in = getattr(function_of(value), "__globals__", None)
+        # Where upstream's decorators are around the replacement, it takes the place of what they are around.
+        made = nature.is_decorated(found.value) and not nature.is_decorated(rewrite.replacement())
+        site.original = plain_function(found.value) if made else found.value
+        site.keeps_original_in = getattr(plain_function(value) if made else function_of(value), "__globals__", None)
         site.keeps_original_as = rewrite.original_as
         if site.keeps_original_in is None:
             raise TargetError(f"{site.target}: original_as= needs a replacement written in Python")
@@ -62,17 +81,22 @@ def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) ->
 def _dressed(function: FunctionType, found: Found, original: FunctionType | None, module: str) -> FunctionType:
     """A copy of a function that goes by the name of what it replaces, where it replaces it."""
     dressed = FunctionType(
-        function.__code__, function.__globals__, found.name, function.__defaults__, function.__closure__
+        function.__code__,
+        function.__globals__,
+        found.name,
+        function.__defaults__,
+        nature.closure_in(function, found.owner),
     )
     dressed.__kwdefaults__ = function.__kwdefaults__
-    dressed.__dict__.update(function.__dict__)
-    dressed.__dict__.pop("__wrapped__", None)
+    dressed.__dict__.update({**(original.__dict__ if original is not None else {}), **function.__dict__})
+    if not nature.is_decorated(found.value):
+        dressed.__dict__.pop("__wrapped__", None)
     owner = found.owner
     dressed.__module__ = owner.__module__ if isinstance(owner, type) else module
     dressed.__qualname__ = f"{owner.__qualname__}.{found.name}" if isinstance(owner, type) else found.name
     if original is not None:
         dressed.__doc__ = original.__doc__
-        dressed.__annotations__ = {**function.__annotations__, **original.__annotations__}
+        dressed.__annotations__ = nature.annotations_of(original, function)
     return dressed
 
 

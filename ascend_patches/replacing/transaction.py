@@ -30,12 +30,16 @@ class BusyError(Exception):
 
 
 def put_in_place(
-    rewrites: Sequence[Rewrite], in_front: InFront, fresh: str = "", already_there: Collection[str] = ()
+    rewrites: Sequence[Rewrite],
+    in_front: InFront,
+    fresh: str = "",
+    already_there: Collection[str] = (),
+    others: Iterable[Site] = (),
 ) -> Sequence[Site]:
     """Replace the targets of all rewrites, or of none.
 
     ``fresh`` is a module that was executed just now. Only what that module imported itself, and is not already there,
-    can have taken names from it.
+    can have taken names from it. ``others`` are the sites of other patches.
     """
     sites: list[Site] = []
     made: dict[Target, Any] = {}
@@ -44,6 +48,7 @@ def put_in_place(
         there, value = _prepared(rewrite, made)
         made[rewrite.target] = value
         sites.append(replace.site_of(rewrite, there, value, in_front(rewrite, there, value)))
+    _refuse_shared_originals([*others, *sites])
     return install(sites, fresh, already_there)
 
 
@@ -92,6 +97,19 @@ def take_out(sites: Sequence[Site], also: Iterable[one_step.Step] = (), force: b
     in_front = _codes((site.target, site.after) for site in sites if site.after is not site.replacement)
     _change(steps, codes, frozenset(in_front) if codes else frozenset())
     _rebind(reversed_sites)
+
+
+def _refuse_shared_originals(sites: Iterable[Site]) -> None:
+    """Two targets whose originals go by one name would both call the latter."""
+    kept: dict[tuple[int, str], Site] = {}
+    for site in sites:
+        if site.keeps_original_in is not None:
+            first = kept.setdefault((id(site.keeps_original_in), site.keeps_original_as), site)
+            if first.target != site.target:
+                raise TargetError(
+                    f"{site.target}: its original would be kept as {site.keeps_original_as!r} of a module where that "
+                    f"of {first.target} is kept already; give each a name of its own, original_as="
+                )
 
 
 def _change(steps: Sequence[one_step.Step], codes: dict[CodeType, str], wrappers: frozenset[CodeType]) -> None:

@@ -90,3 +90,13 @@ def test_objects_of_before_a_reload_answer_where_the_replacement_calls_the_origi
         "print(json.dumps([old.run(), vllm.engine.Model().run()]))"
     )
     assert world.python(code, start=True).json == [["base", "upstream"], ["base", "upstream", "ours"]]
+
+
+def test_two_patches_that_would_keep_their_originals_as_one_name_are_told_apart(world: World) -> None:
+    world.package("vllm", {"engine": "def f():\n    return 'f'\n\ndef g():\n    return 'g'\n"})
+    world.write("shared.py", "def ours():\n    return ['ours', original()]\n")
+    for name in ("f", "g"):
+        world.patch(f"of-{name}", {f"vllm.engine:{name}": "'shared:ours'"}, "", original_as="original")
+    result = world.python("import vllm.engine as e\nprint(json.dumps([e.f(), e.g()]))\n" + SHOW, start=True)
+    assert result.stdout.splitlines()[0] == '[["ours", "f"], "g"]'
+    assert "give each a name of its own" in result.patch("of-g")["reason"]
