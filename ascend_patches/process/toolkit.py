@@ -78,7 +78,7 @@ class Toolkit:
                     self._begin(known, config, code_lock)
                     self.imports.finder.knows_all = True
             if first:
-                self._advance(list(self.patches.values()))
+                self.advance(list(self.patches.values()))
                 if self.settings.mode != "off":
                     for listener in self.listeners:
                         listener.activated()
@@ -99,8 +99,8 @@ class Toolkit:
                 live.recover()
                 if (live.state == "reverted" and not live.quarantined) or (live.state == "skipped" and live.decision):
                     live.settle("waiting", "to be applied again")
-        self._advance(list(self.patches.values()))
-        self.reverting.wait(list(self.patches.values()), self._advance, wait)
+        self.advance(list(self.patches.values()))
+        self.reverting.wait(list(self.patches.values()), self.advance, wait)
 
     def revert(self, names: Iterable[str] = (), wait: float = SECONDS) -> None:
         """Undo the named patches, or all of them, as far as what is in place is still ours.
@@ -177,14 +177,11 @@ class Toolkit:
             live = self.patches[name] = LivePatch(patch, choices[name], self)
             if not live.choice.enabled:
                 live.settle("skipped", live.choice.reason)
-            else:
-                self.imports.watch(patch.watched, self._imported)
-        for live in _open(self.patches.values()):
-            self.imports.watch_besides(live.patch.replacement_modules, self._replacement_imported)
+        self.watch()
         if self.settings.mode == "strict":
             for listener in self.listeners:
                 listener.strict()
-            complaints = [*known.problems, *_foreseen(_open(self.patches.values()))]
+            complaints = [*known.problems, *foreseen(_open(self.patches.values()))]
             self.fatal = f"strict mode: {'; '.join(complaints)}" if complaints else None
         self.imports.finder.install()
         # A forked child gets a toolkit that no thread is in the middle of changing, and leaves a report of its own.
@@ -204,6 +201,12 @@ class Toolkit:
         else:
             self.complain(f"{error}\nno patch is on")
 
+    def watch(self) -> None:
+        """Have the imports seen that matter to the patches that are open."""
+        patches = [live.patch for live in _open(self.patches.values())]
+        self.imports.watch([one for each in patches for one in each.watched], self._imported)
+        self.imports.watch_besides([one for each in patches for one in each.replacement_modules], self._also_imported)
+
     def _imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
         """A watched module has just been executed; ``module`` is what has its name now."""
         with self.import_guard():
@@ -211,15 +214,15 @@ class Toolkit:
                 concerned = [live for live in self.patches.values() if name in live.patch.watched]
                 for live in concerned:
                     live.forget(name)
-            self._advance(concerned, Event(name, already_there))
+            self.advance(concerned, Event(name, already_there))
 
-    def _replacement_imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
+    def _also_imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
         """A module with replacements has just been executed: what came to its target while it was, can go on."""
         with self.import_guard():
             if self._held_up:
-                self._advance([])
+                self.advance([])
 
-    def _advance(self, patches: list[LivePatch], event: Event = NO_IMPORT) -> None:
+    def advance(self, patches: list[LivePatch], event: Event = NO_IMPORT) -> None:
         """Decide about patches by what is imported now, and apply as much as can be applied.
 
         Replacements are imported between the two steps, where the lock is not held: what they import may be waiting,
@@ -252,7 +255,7 @@ class Toolkit:
     def _settled(self, live: LivePatch) -> bool:
         if live.busy:
             with self.import_guard():
-                self._advance([live])
+                self.advance([live])
         return not live.busy
 
     def look(self) -> None:
@@ -282,7 +285,7 @@ def _open(patches: Iterable[LivePatch]) -> Sequence[LivePatch]:
     return [live for live in patches if live.open]
 
 
-def _foreseen(patches: Iterable[LivePatch]) -> Iterator[str]:
+def foreseen(patches: Iterable[LivePatch]) -> Iterator[str]:
     """What strict mode could not accept, by the sources, before anything is imported."""
     from ascend_patches.deciding.foresight import foresee
 

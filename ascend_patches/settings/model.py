@@ -47,6 +47,8 @@ class PatchSettings(NamedTuple):
 
     values: Mapping[str, OptionValue] = _NOTHING
     overrides: tuple[Override, ...] = ()
+    origin: str = ""
+    """Where it is said whether the patch is on; empty for the settings file."""
 
 
 class Choice(NamedTuple):
@@ -92,7 +94,7 @@ class Settings(NamedTuple):
         }
         reason = "by default"
         if "enabled" in said.values:
-            reason = f"by {self.file}"
+            reason = f"by {said.origin or self.file}"
         values |= said.values
         in_force: dict[str, Override] = {}
         for override in said.overrides:
