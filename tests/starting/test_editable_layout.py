@@ -12,7 +12,7 @@ from ascend_patches.upstream import fingerprints
 
 ENGINE = "def greet(name):\n    return 'upstream ' + name\n"
 LAYERS = "def rotate(x):\n    return x\n"
-FINDER = '''
+FINDER = """
 import importlib.machinery, importlib.util, sys
 
 class Finder:
@@ -25,7 +25,7 @@ class Finder:
 
 def install():
     sys.meta_path.append(Finder)
-'''
+"""
 
 
 def install_editable(environment: Environment, project: Path, package: str, version: str, style: str) -> None:
