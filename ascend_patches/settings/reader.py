@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ascend_patches.settings.mode import asked_for
 from ascend_patches.settings.model import MODES, REPORT_READERS, UNKNOWN, Override, PatchSettings, Settings
 from ascend_patches.settings.permissions import read_trusted
 from ascend_patches.upstream.distributions import normalised
+from ascend_patches.upstream.environment import here
 from ascend_patches.upstream.versions import Range, parse_range
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ MACHINE_WIDE = "/etc/ascend_patches/patches.toml"
 SHARE = "a number from 0 to 1"
 COUNT = "an integer from 0 on"
 
+_PREFIX = "ASCEND_PATCHES_"
+VARIABLES = (
+    *("CONFIG", "DEBUG", "DISABLE", "ENABLE", "LAST_WORDS", "REPORT_DIR", "REPORT_READERS", "ROOTS", "SHADOW"),
+    "SHADOW_DIR",
+)
+"""The variables that have a meaning, without what their names begin with."""
+PACKAGES = ("vllm", "vllm-ascend", "torch", "torch-npu", "transformers")
+"""What conditions usually name."""
 _DEEPEST = len(("patches", "NAME", "override", 0, "when", "PACKAGE"))
 
 
@@ -87,6 +96,7 @@ def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Setti
         for name in sorted(names - patches.keys() - {"all"}):
             mistakes.append(f"{variable}: there is no patch {name!r}{_nearest(name, patches)}")
     shadow_of = _shares(patches, mistakes)
+    mistakes += _misspelt_variables()
     readers = os.environ.get("ASCEND_PATCHES_REPORT_READERS", "").strip().lower() or settings.report_readers
     if readers not in REPORT_READERS:
         expected = f"expected one of {', '.join(REPORT_READERS)}{_nearest(readers, REPORT_READERS)}"
@@ -101,6 +111,15 @@ def _with_environment(settings: Settings, patches: Mapping[str, Patch]) -> Setti
         shadow_of=shadow_of,
         report_readers=readers,
     )
+
+
+def _misspelt_variables() -> Iterator[str]:
+    """Variables that look like ours and are not: what they say would be silently without effect."""
+    for variable in sorted(os.environ):
+        if variable.startswith(_PREFIX) and variable.removeprefix(_PREFIX) not in VARIABLES:
+            near = _nearest(variable.removeprefix(_PREFIX), VARIABLES, 0.7).replace("'", f"'{_PREFIX}", 1)
+            if near:
+                yield f"{variable}: there is no such variable{near}"
 
 
 def _shares(patches: Mapping[str, Patch], mistakes: list[str]) -> Mapping[str, float]:
@@ -234,6 +253,8 @@ class _Reader:
                 self._mistake((*place, package), "is not the name of a package")
             elif name in when:
                 self._mistake((*place, package), "the condition names this package twice")
+            elif misspelt := _misspelt_package(name):
+                self._mistake((*place, package), f"there is no such package here{misspelt}")
             elif self._is((*place, package), versions, str, "a range of versions in quotes"):
                 try:
                     when[name] = parse_range(versions)
@@ -280,12 +301,17 @@ class _Reader:
         return lines_of(self.text, depth=_DEEPEST)
 
 
-def _nearest(name: object, known: Iterable[str]) -> str:
+def _misspelt_package(name: str) -> str:
+    """The package that a condition means, where it names none that is here but one that is spelt almost alike."""
+    return "" if name in PACKAGES or here.installed(name) is not None else _nearest(name, PACKAGES, 0.8)
+
+
+def _nearest(name: object, known: Iterable[str], least: float = 0.5) -> str:
     if not isinstance(name, str):
         return ""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(known), 1, 0.5)
+    close = get_close_matches(name, list(known), 1, least)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
