@@ -26,12 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     from ascend_patches.commands.console import Output
 
-    parsed = parser().parse_args(arguments)
-    before = sys.stdout
-    output = Output(before) if before is not None else None
+    before = sys.stdout, sys.stderr
+    output = Output(sys.stdout) if sys.stdout is not None else None
     if output is not None:
         sys.stdout = output
+    if sys.stderr is not None:
+        sys.stderr = Output(sys.stderr)
     try:
+        parsed = parser().parse_args(arguments)
         module, _, function = parsed.run.partition(":")
         code = int(getattr(import_module(f"ascend_patches.commands.{module}"), function)(parsed))
         if output is not None:
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             1,
         )
     finally:
-        sys.stdout = before
+        sys.stdout, sys.stderr = before
 
 
 def _complain(what: object, code: int) -> int:

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
+from ascend_patches.reporting import plain_text
+
 _COLOURS = {
     "applied": "32",
     "ok": "32",
@@ -35,8 +37,23 @@ def width() -> int | None:
     return shutil.get_terminal_size((80, 24)).columns if _is_terminal() else None
 
 
+_DRAWN: set[str] = set()
+"""The lines with colours that were made here: nothing else that steers a terminal reaches it."""
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows under headings; the last column is the one that may be long, and is wrapped between words."""
+    drawn = _table(headings, [[plain_text.one_line(cell) for cell in row] for row in rows])
+    _DRAWN.update(line for line in drawn.splitlines() if "\x1b" in line)
+    return drawn
+
+
+def indented(text: str) -> str:
+    """Text of others after a heading: no line of it can be taken for a line of ours."""
+    return plain_text.lines(text).replace("\n", "\n    ")
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     columns = width()
     widths = [max(_wide(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     before = sum(widths[:-1]) + 2 * (len(headings) - 1)
@@ -114,7 +131,7 @@ def _fold(text: str, room: int) -> list[str]:
 
 
 class Output(io.TextIOBase):
-    """Standard output for a command: a reader that has gone is no error, and any text can be written.
+    """An output of a command: a reader that has gone is no error, and any text can be written and steers no terminal.
 
     The command goes on to its end and keeps its exit code; what it prints after that is dropped.
     """
@@ -126,8 +143,9 @@ class Output(io.TextIOBase):
             reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
+        harmless = "\n".join(line if line in _DRAWN else plain_text.lines(line) for line in text.split("\n"))
         try:
-            return self._inner.write(text)
+            return self._inner.write(harmless)
         except BrokenPipeError:
             self.drop()
             return len(text)

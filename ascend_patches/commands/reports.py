@@ -12,7 +12,7 @@ from ascend_patches.commands import console
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.errors import AscendPatchesError, StrictModeError
 from ascend_patches.process.toolkit import Toolkit
-from ascend_patches.reporting import report
+from ascend_patches.reporting import plain_text, report
 from ascend_patches.settings import reader
 from ascend_patches.starting import start_hook
 from ascend_patches.starting.this_process import wired
@@ -128,9 +128,9 @@ def _status_of_directory(folder: str, as_json: bool) -> int:
         print(console.table(["process", "patch", "state", "variant", "reason"], rows))
         for data in reports:
             for problem in data["problems"]:
-                print(f"{data['host']}:{data['pid']}: {problem}")
+                print(f"{plain_text.one_line(data['host'])}:{data['pid']}: {console.indented(problem)}")
         for problem in problems:
-            print(problem)
+            print(console.indented(problem))
         if not reports:
             print(f"no process has left a report in {folder}")
     return 1 if problems or any(map(_something_failed, reports)) else 0
@@ -148,7 +148,7 @@ def _print_status(data: dict[str, Any]) -> None:
         print()
         print(console.table(["patch", "state", "variant", "reason"], rows))
     for problem in data["problems"]:
-        print(f"\nproblem: {problem}")
+        print(f"\nproblem: {console.indented(problem)}")
 
 
 _WHEN_IMPORTED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import World, run_python
+from support import World, clean_environ, run_python
 
 from ascend_patches.reporting import folder, lifetime, report
 
@@ -279,6 +280,76 @@ def test_what_other_users_pile_up_takes_no_room_of_what_this_user_left(
     reports, problems = report.read(str(place))
     assert [one["host"] for one in reports] == ["somewhere-else"]
     assert len(problems) == 50
+
+
+# What a terminal gets
+
+STEERING = (
+    *("\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\x90q\x9c", "\r", "\b", "\x7f", "\x00", "\x0c", "\x85"),
+    *(
+        "\u202e",
+        "\u2066",
+        "\u200f",
+        "\u061c",
+        "\u2028",
+        "\u2029",
+        "\ufeff",
+        "\U000e0041",
+        "\udc80",
+        "\x1b[31mred\x1b[0m",
+    ),
+)
+
+
+def everywhere(bad: str) -> dict[str, Any]:
+    """A report that has it in every field that takes a text."""
+    one = patch(reason=bad, targets=[{"target": bad, "state": bad, "reason": bad}], options={bad: bad})
+    more = {"command": [bad], "mode": bad, "activated_by": bad, "settings_file": bad, "identity": bad, bad: bad}
+    return made(host=f"else{bad}where", problems=[bad, f"two\nall fine{bad}"], patches=[one], process=None, **more)
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+def test_nothing_in_a_report_steers_a_terminal(terminal: bool, tmp_path: Path) -> None:
+    for number, bad in enumerate(STEERING):
+        hostile(tmp_path, f"ascend_patches-x-{number + 1}.json").write_text(json.dumps(everywhere(bad)))
+        name = f"ascend_patches-{bad}.json".encode("utf-8", "surrogatepass").replace(b"\0", b"")
+        with open(os.fsencode(tmp_path) + b"/" + name, "wb") as stream:
+            stream.write(b"[1]")
+    shown = _shown(["status", "--dir", str(tmp_path)], terminal)
+    assert shown.count("elsewhere") + shown.count("else\\") >= len(STEERING)
+    plain = re.sub(r"\x1b\[(3[1236]|0)m", "", shown) if terminal else shown
+    assert {each for each in plain if not each.isprintable()} <= ({"\n", "\r"} if terminal else {"\n"})
+    assert "\x1b[31mred" not in shown
+    assert "\nall fine" not in shown
+
+
+def _shown(arguments: list[str], terminal: bool) -> str:
+    """What a command prints, to a pipe or to a terminal."""
+    command = [sys.executable, "-m", "ascend_patches", *arguments]
+    environ = {**clean_environ([]), "TERM": "xterm"}
+    if not terminal:
+        return subprocess.run(command, env=environ, capture_output=True).stdout.decode()
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(command, env=environ, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        parts = []
+        try:
+            while part := os.read(ours, 65536):
+                parts.append(part)
+        except OSError:  # what a terminal says once nobody writes to it any more
+            pass
+        process.wait()
+    finally:
+        os.close(ours)
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize(
+    "command", [["explain", "\x1b[2Jx"], ["status", "--dir", "/no/\x1b[2Jx"], ["\x1b[2Jx"], ["check", "\x1b[2Jx"]]
+)
+def test_nothing_that_is_asked_for_steers_a_terminal(command: list[str]) -> None:
+    assert "\x1b[2J" not in _shown(command, terminal=True)
 
 
 # Which process it is
