@@ -17,7 +17,10 @@ def answer(seed: int) -> dict[str, object]:
 def main() -> None:
     print(json.dumps({"vllm": "0.32.0", "platform": "Fake"}), flush=True)
     for line in sys.stdin:
-        print(json.dumps([answer(request["seed"]) for request in json.loads(line)]), flush=True)
+        asked = json.loads(line)
+        storm = isinstance(asked, dict)
+        found = {"rotary-embedding": "reverted"} if storm else [answer(request["seed"]) for request in asked]
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

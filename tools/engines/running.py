@@ -37,10 +37,24 @@ def end_engines_when_told_to_stop() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
-def launch(name: str, place: Surroundings, checkpoint: Path, folder: Path, *, patched: bool) -> Engine:
-    """Start serving a checkpoint, with the toolkit at interpreter start or with nothing of it active."""
-    serve = [str(place.interpreter), str(SERVE), str(checkpoint), place.dtype]
-    environ = {**place.variables, "VLLM_CACHE_ROOT": str(folder / "cache")}
+def launch(
+    name: str,
+    place: Surroundings,
+    checkpoint: Path,
+    folder: Path,
+    *,
+    patched: bool,
+    variables: Mapping[str, str] | None = None,
+    storms: bool = False,
+) -> Engine:
+    """Start serving a checkpoint, with the toolkit at interpreter start or with nothing of it active.
+
+    With ``storms``, the engine does to its patches what it is told to.
+    """
+    serve = [str(place.interpreter), str(SERVE), str(checkpoint), place.dtype, *(["storms"] if storms else [])]
+    environ = {**place.variables, "VLLM_CACHE_ROOT": str(folder / "cache"), **(variables or {})}
+    if storms:
+        environ["PYTHONPATH"] = str(SERVE.parent.parent)
     if not patched:
         return Engine(name, serve, {**environ, "ASCEND_PATCHES": "off"}, folder)
     activated = [str(place.interpreter.with_name("ascend-patches")), "run", "--report-dir", str(folder / REPORTS), "--"]
@@ -76,9 +90,12 @@ class Engine:
 
     def send(self, requests: Sequence[Request]) -> None:
         """Ask, so that another engine can be asked before this one has answered."""
+        self._write([request.to_json() for request in requests])
+
+    def _write(self, what: object) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps([request.to_json() for request in requests]).encode() + b"\n")
+            self._process.stdin.write(json.dumps(what).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._error("has ended") from None
@@ -86,6 +103,16 @@ class Engine:
     def received(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._receive()
         return found
+
+    def ask(self, what: dict[str, Any]) -> Any:
+        """Have it do something else than answer requests."""
+        self._write(what)
+        return self._receive()
+
+    def end_now(self) -> None:
+        """End all its processes without waiting for any."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def processes(self) -> list[Process]:
         return of_engine(self._process.pid)

@@ -1,6 +1,6 @@
 """One engine: answers batches of requests, a line of JSON in for a line of JSON out, until there are no more.
 
-serve.py CHECKPOINT DTYPE
+serve.py CHECKPOINT DTYPE [storms]       storms: {"storm": WHAT} does that to the patches of the workers
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def main() -> None:
     os.dup2(2, 1)
     from vllm import LLM, SamplingParams
 
+    storms = {"worker_extension_cls": "engines.storm_in_worker.StormInWorker"} if "storms" in sys.argv[3:] else {}
     llm = LLM(
         model=sys.argv[1],
         dtype=sys.argv[2],
@@ -32,11 +33,16 @@ def main() -> None:
         # Small caches are full soon; large ones fill for hours, which looks like growth.
         mm_processor_cache_gb=0.02,
         num_gpu_blocks_override=256,
+        **storms,
     )
     greedy = SamplingParams(temperature=0.0, max_tokens=TOKENS, ignore_eos=True, logprobs=2)
     _say(answers, _surroundings())
     for line in sys.stdin:
-        outputs = llm.generate([_prompt(request) for request in json.loads(line)], greedy, use_tqdm=False)
+        asked = json.loads(line)
+        if isinstance(asked, dict):
+            _say(answers, llm.collective_rpc("storm", args=(asked["storm"], asked["patch"]))[0])
+            continue
+        outputs = llm.generate([_prompt(request) for request in asked], greedy, use_tqdm=False)
         _say(answers, [_answer(output.outputs[0]) for output in outputs])
 
 
