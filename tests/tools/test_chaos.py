@@ -51,11 +51,10 @@ def storms(folder: Path, status: str = "import sys; sys.exit(0)") -> Storms:
     return Storms(folder / "patches.toml", [sys.executable, "-c", status], os.environ)
 
 
-def weathered(folder: Path, *wrong: str, seconds: float = 150, every: float = 0.5, status: str = "pass") -> Chaos:
+def weathered(folder: Path, *wrong: str, seconds: float = 300, every: float = 0.5, status: str = "pass") -> Chaos:
     """A bad day of a fake engine, which answers these seeds otherwise."""
     with ExitStack() as stack:
         upstream = stack.enter_context(fake(folder / "upstream"))
-        upstream.started()
         return chaos.chaos(
             upstream,
             lambda life: fake(folder / f"patched-{life}", *wrong),
@@ -101,7 +100,6 @@ class Dying(FakeEngine):
 
 def test_requests_that_fail_though_nothing_was_killed_are_counted(tmp_path: Path) -> None:
     with fake(tmp_path / "upstream") as upstream:
-        upstream.started()
         found = chaos.chaos(
             upstream,
             lambda life: Dying("dying", [sys.executable, str(FAKE)], os.environ, tmp_path / f"patched-{life}"),

@@ -26,7 +26,10 @@ class Chaos:
     """What a run has found out so far."""
 
     seed: int
+    about: dict[str, Any] = field(default_factory=dict)
+    """What the engine as upstream made it says of itself."""
     seconds: float = 0.0
+    """How long the patched engine has served, starts left out."""
     comparison: Comparison = field(default_factory=Comparison)
     differences: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
@@ -65,6 +68,7 @@ class Chaos:
         compared = self.comparison
         kinds = dict.fromkeys(kind for _, kind in self.storms)
         return {
+            **self.about,
             "minutes": round(self.seconds / 60, 1),
             "seed": self.seed,
             "requests": compared.requests,
@@ -94,24 +98,38 @@ def chaos(
     progress: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Chaos:
-    """Ask both until the time is over; ``every`` is how likely something happens after a batch of requests."""
-    found, chosen, started = Chaos(seed), random.Random(seed), clock()
+    """Ask both until the patched engine has served for so long; starts do not count.
+
+    ``every`` is how likely something happens after a batch of requests. ``upstream`` need not be ready yet.
+    """
+    found, chosen, served = Chaos(seed), random.Random(seed), 0.0
     while found.seconds < seconds:
         storms.choose_settings(chosen)
         life: dict[str, list[tuple[float, float]]] = {}
         found.lives.append(life)
         with start_patched(len(found.lives)) as patched:
+            found.about = found.about or upstream.started(progress)
             try:
                 patched.started(progress)
-                _live(
-                    found, life, upstream, patched, storms, chosen, seconds, every, progress, lambda: clock() - started
+                begun, before = clock(), served
+                served = _live(
+                    found,
+                    life,
+                    upstream,
+                    patched,
+                    storms,
+                    chosen,
+                    seconds,
+                    every,
+                    progress,
+                    lambda begun=begun, before=before: before + clock() - begun,
                 )
             except EngineError as error:
                 found.failed += found.asked or 1
                 found.failures.append(str(error)[-2_000:])
                 if len(found.failures) > 3:
                     break
-        found.seconds = clock() - started
+        found.seconds = served
     found.complaints_of_storms = list(storms.complaints)
     return found
 
@@ -127,8 +145,8 @@ def _live(
     every: float,
     progress: Callable[[str], None],
     elapsed: Callable[[], float],
-) -> None:
-    """One life of the patched engine, until it is killed or the time is over."""
+) -> float:
+    """One life of the patched engine, until it is killed or the time is over; returns when it ended."""
     batches, sampled = 0, elapsed()
     while (now := elapsed()) < seconds:
         requests = questions.batch(chosen)
@@ -147,7 +165,8 @@ def _live(
             found.storms.append((round(now, 1), kind))
             progress(f"{now:.0f} of {seconds:.0f} s: {kind}; {found.comparison.requests} requests, {_said(found)}")
             if kind == "worker killed":
-                return
+                break
+    return elapsed()
 
 
 def _compare(

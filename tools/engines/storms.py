@@ -50,7 +50,7 @@ class Storms:
             "status": lambda engine, chosen: self._ask_for_status(engine),
             "worker killed": lambda engine, chosen: self._kill(engine),
         }
-        often = {"apply": 4, "revert": 3, "hostile files": 2, "status": 2}
+        often = {"apply": 8, "revert": 6, "hostile files": 4, "status": 2, "quarantine": 2, "reports nowhere to go": 2}
         name = chosen.choices(list(kinds), [often.get(kind, 1) for kind in kinds])[0]
         self.counts[name] = self.counts.get(name, 0) + 1
         kinds[name](engine, chosen)
