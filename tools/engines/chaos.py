@@ -111,19 +111,8 @@ def chaos(
             found.about = found.about or upstream.started(progress)
             try:
                 patched.started(progress)
-                begun, before = clock(), served
-                served = _live(
-                    found,
-                    life,
-                    upstream,
-                    patched,
-                    storms,
-                    chosen,
-                    seconds,
-                    every,
-                    progress,
-                    lambda begun=begun, before=before: before + clock() - begun,
-                )
+                elapsed = _clock_from(served, clock)
+                served = _live(found, life, upstream, patched, storms, chosen, seconds, every, progress, elapsed)
             except EngineError as error:
                 found.failed += found.asked or 1
                 found.failures.append(str(error)[-2_000:])
@@ -132,6 +121,12 @@ def chaos(
         found.seconds = served
     found.complaints_of_storms = list(storms.complaints)
     return found
+
+
+def _clock_from(served: float, clock: Callable[[], float]) -> Callable[[], float]:
+    """A clock that goes on from what was served before."""
+    begun = clock()
+    return lambda: served + clock() - begun
 
 
 def _live(
