@@ -12,7 +12,7 @@ from ascend_patches.commands import console
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.errors import AscendPatchesError, StrictModeError
 from ascend_patches.process.toolkit import Toolkit
-from ascend_patches.reporting import plain_text, report
+from ascend_patches.reporting import lifetime, plain_text, report
 from ascend_patches.settings import reader
 from ascend_patches.starting import start_hook
 from ascend_patches.starting.this_process import wired
@@ -116,7 +116,7 @@ def _status_of_directory(folder: str, as_json: bool) -> int:
     else:
         rows = [
             [
-                f"{data['host']}:{data['pid']}" + ("" if data["running"] is not False else " (ended)"),
+                f"{data['host']}:{data['pid']}{_life(data)}",
                 patch["name"],
                 patch["state"],
                 patch["variant"] or "-",
@@ -134,6 +134,13 @@ def _status_of_directory(folder: str, as_json: bool) -> int:
         if not reports:
             print(f"no process has left a report in {folder}")
     return 1 if problems or any(map(_something_failed, reports)) else 0
+
+
+def _life(data: dict[str, Any]) -> str:
+    """What is said of a process beside its number, unless it runs; of another host its name says enough."""
+    if data["running"] is None:
+        return " (another boot or container)" if data["host"] == lifetime.host() else ""
+    return "" if data["running"] else " (ended)"
 
 
 def _print_status(data: dict[str, Any]) -> None:

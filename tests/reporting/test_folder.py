@@ -371,6 +371,7 @@ def test_a_process_of_another_boot_or_container_cannot_be_told(mark: str, tmp_pa
     report.write(str(tmp_path), made(process={**process, mark: "another"}))
     ((data,), _) = report.read(str(tmp_path))
     assert data["running"] is None
+    assert f":{os.getpid()} (another boot or container)" in _shown(["status", "--dir", str(tmp_path)], terminal=False)
 
 
 def test_a_process_that_runs_is_said_to(tmp_path: Path) -> None:
