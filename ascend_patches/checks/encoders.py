@@ -62,7 +62,7 @@ def _small_qwen2_5_vl(module: Any, layers: int) -> Any:
 def _small_glm4_1v(module: Any, layers: int) -> Any:
     return configured("glm4v", "Glm4vVisionConfig")(
         depth=layers,
-        hidden_size=144,
+        hidden_size=256,
         num_heads=2,
         intermediate_size=96,
         out_hidden_size=48,

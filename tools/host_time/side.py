@@ -1,6 +1,6 @@
 """One side of a comparison, upstream or patched: answers the commands of tools/bench_host, line by line as JSON.
 
-side.py SIDE LAYERS, in an environment that sees one release. A side is a process: its patches were applied before
+side.py SIDE, in an environment that sees one release. A side is a process: its patches were applied before
 any of its models was made, and the other side has none.
 """
 
@@ -23,13 +23,12 @@ DTYPE = torch.bfloat16
 
 
 def main() -> None:
-    side, layers = sys.argv[1], int(sys.argv[2])
     # What libraries print must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     torch.set_num_threads(1)
     null_device.install(os.environ["ASCEND_PATCHES_RELEASE_TORCH_NPU"])
-    served = Side(side, layers)
+    served = Side(sys.argv[1])
     for line in sys.stdin:
         command: dict[str, Any] = json.loads(line)
         with torch.inference_mode():
@@ -40,11 +39,10 @@ def main() -> None:
 class Side:
     """The encoders of one side and what is asked of them."""
 
-    def __init__(self, side: str, layers: int) -> None:
+    def __init__(self, side: str) -> None:
         self.patched = side == "patched"
-        self.layers = layers
         self.states: dict[str, str] = {}
-        self._model: Any = None
+        self._models: dict[int, Any] = {}
         self._encoder: Any = None
         self._inputs: dict[str, Any] = {}
 
@@ -63,40 +61,49 @@ class Side:
         worker.start()
         return {"there": [name for name, encoder in worker.encoders().items() if encoder.there()]}
 
-    def make(self, encoder: str) -> Any:
-        """Make an encoder, and forget the one before."""
-        from . import worker
+    def make(self, encoder: str, layers: list[int]) -> Any:
+        """Make an encoder with so many layers, for each of the numbers, and forget the ones before."""
+        from . import pictures, worker
 
         self._encoder, self._inputs = worker.encoders()[encoder], {}
-        self._model = self._encoder.made(self.layers, DTYPE)
+        self._models = {each: self._encoder.made(each, DTYPE) for each in layers}
+        for model in self._models.values():
+            for part in model.modules():
+                # Tables of positions for so many rows and columns, made when they are first asked for.
+                if hasattr(part, "max_height"):
+                    part.max_height = part.max_width = pictures.LARGEST
         if self.patched:
             import ascend_patches
 
             self.states = {patch["name"]: patch["state"] for patch in ascend_patches.status()["patches"]}
         return {"states": self.states}
 
-    def warm(self, grids: list[Any]) -> Any:
+    def cost(self, launch_us: float, wait_us: float) -> None:
+        """Let every kernel and every wait take this much more."""
+        null_device.set_costs(launch_us=launch_us, wait_us=wait_us)
+
+    def warm(self, layers: int, grids: list[Any]) -> Any:
         """Forwards that are not timed, after which what lives is left alone by the collector, as vLLM does."""
         for each in grids:
-            self._forward(each)
+            self._forward(layers, each)
         gc.collect()
         gc.freeze()
         return None
 
-    def run(self, grids: list[Any]) -> list[int]:
+    def run(self, layers: int, grids: list[Any]) -> list[int]:
         """The thread's nanoseconds of one forward for each of the grids."""
-        found = []
+        found, model = [], self._models[layers]
         for each in grids:
             pixels = self._pixels(each)
             start = time.thread_time_ns()
-            self._encoder.forward(self._model, pixels, each)
+            self._encoder.forward(model, pixels, each)
             found.append(time.thread_time_ns() - start)
         return found
 
-    def count(self, grids: Any) -> Any:
+    def count(self, layers: int, grids: Any) -> Any:
         """What one forward does on the device, and how many Python functions it calls."""
         null_device.begin()
-        self._forward(grids)
+        self._forward(layers, grids)
         counts = null_device.counts()
         without_rule = null_device.without_rule()
         calls = 0
@@ -108,13 +115,25 @@ class Side:
         pixels = self._pixels(grids)
         sys.setprofile(counting)
         try:
-            self._encoder.forward(self._model, pixels, grids)
+            self._encoder.forward(self._models[layers], pixels, grids)
         finally:
             sys.setprofile(None)
         return {**vars(counts), "python_calls": calls, "without_rule": without_rule}
 
-    def _forward(self, grids: Any) -> Any:
-        return self._encoder.forward(self._model, self._pixels(grids), grids)
+    def floor(self, layers: int, grids: Any) -> float:
+        """The microseconds of the kernels of a forward alone."""
+        from . import floor
+
+        return floor.microseconds(floor.recorded(lambda: self._forward(layers, grids)))
+
+    def profile(self, layers: int, grids: Any, forwards: int) -> Any:
+        """Whose code the time of some forwards is spent in."""
+        from . import sampling
+
+        return sampling.sampled(lambda: self._forward(layers, grids), forwards)
+
+    def _forward(self, layers: int, grids: Any) -> Any:
+        return self._encoder.forward(self._models[layers], self._pixels(grids), grids)
 
     def _pixels(self, grids: Any) -> torch.Tensor:
         """Made once per number of patches: their values are never looked at."""

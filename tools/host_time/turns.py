@@ -32,7 +32,7 @@ class SideError(Exception):
 class Process:
     """A side's process."""
 
-    def __init__(self, side: str, pair: Pair, store: Store, layers: int, *, patched: bool) -> None:
+    def __init__(self, side: str, pair: Pair, store: Store, *, patched: bool) -> None:
         self.side = side
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
         environ = runner.environment(pair, store, environ, without=["emulated_npu"])
@@ -40,7 +40,7 @@ class Process:
         environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
         script = str(REPOSITORY / "tools" / "host_time" / "side.py")
         self._process = subprocess.Popen(
-            [store.interpreter.executable, script, "patched" if patched else "upstream", str(layers)],
+            [store.interpreter.executable, script, "patched" if patched else "upstream"],
             env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -99,9 +99,8 @@ class Release:
     """Both sides of one release."""
 
     def __init__(self, pair: Pair, store: Store, layers: int, *, same: bool = False) -> None:
-        self.sides = {
-            side: Process(side, pair, store, layers, patched=side == "patched" and not same) for side in SIDES
-        }
+        self.layers = layers
+        self.sides = {side: Process(side, pair, store, patched=side == "patched" and not same) for side in SIDES}
         for process in self.sides.values():
             process.tell("start")
         answers = [process.answer() for process in self.sides.values()]
@@ -117,7 +116,7 @@ class Release:
     def make(self, encoder: str) -> dict[str, str]:
         """Make the encoder on both sides; gives the states of the patches."""
         for process in self.sides.values():
-            process.tell("make", encoder=encoder)
+            process.tell("make", encoder=encoder, layers=[self.layers, self.layers // 3])
         states: dict[str, str] = [process.answer() for process in self.sides.values()][-1]["states"]
         return states
 
@@ -125,7 +124,7 @@ class Release:
         """Time forwards of both sides by turns."""
         known = pictures.repeated(images, video=video)
         for process in self.sides.values():
-            process.tell("warm", grids=[known] * WARM)
+            process.tell("warm", layers=self.layers, grids=[known] * WARM)
         for process in self.sides.values():
             process.answer()
         taken: dict[str, list[float]] = {side: [] for side in SIDES}
@@ -135,7 +134,7 @@ class Release:
                 for index in range(FORWARDS + 1)
             ]
             for side in SIDES if turn % 2 else SIDES[::-1]:
-                times = self.sides[side].ask("run", grids=grids)[1:]
+                times = self.sides[side].ask("run", layers=self.layers, grids=grids)[1:]
                 taken[side].append(sum(times) / len(times) / 1000 if new else statistics.median(times) / 1000)
         ratios = [new_time / old for old, new_time in zip(*(taken[side] for side in SIDES), strict=True)]
         low, ratio, high = _quartiles(ratios)
@@ -145,7 +144,41 @@ class Release:
     def count(self, images: int, *, video: bool = False) -> dict[str, Any]:
         """What a repeated forward does, by side."""
         grids = pictures.repeated(images, video=video)
-        return {side: process.ask("count", grids=grids) for side, process in self.sides.items()}
+        return {side: process.ask("count", layers=self.layers, grids=grids) for side, process in self.sides.items()}
+
+    def cost(self, launch_us: float, wait_us: float) -> None:
+        """Let every kernel and every wait take this much more on both sides."""
+        for process in self.sides.values():
+            process.ask("cost", launch_us=launch_us, wait_us=wait_us)
+
+    def block(self, turns: int) -> dict[str, dict[str, float]]:
+        """By side, the microseconds that one more block adds to a forward, and what its kernels alone add."""
+        grids, lengths = pictures.repeated(1), (self.layers // 3, self.layers)
+        found: dict[str, dict[str, float]] = {}
+        added: dict[str, list[float]] = {side: [] for side in SIDES}
+        for process in self.sides.values():
+            for layers in lengths:
+                process.ask("warm", layers=layers, grids=[grids] * WARM)
+        for _ in range(turns):
+            for side, process in self.sides.items():
+                short, long = (
+                    statistics.median(process.ask("run", layers=layers, grids=[grids] * (FORWARDS + 1))[1:])
+                    for layers in lengths
+                )
+                added[side].append((long - short) / 1000)
+        for side, process in self.sides.items():
+            short, long = (process.ask("floor", layers=layers, grids=grids) for layers in lengths)
+            blocks = lengths[1] - lengths[0]
+            found[side] = {"block": statistics.median(added[side]) / blocks, "floor": (long - short) / blocks}
+        return found
+
+    def profiles(self, images: int, forwards: int, *, video: bool = False) -> dict[str, Any]:
+        """By side, whose code the time is spent in."""
+        grids = pictures.repeated(images, video=video)
+        return {
+            side: process.ask("profile", layers=self.layers, grids=grids, forwards=forwards)
+            for side, process in self.sides.items()
+        }
 
 
 def _time(values: Sequence[float]) -> Time:

@@ -1,0 +1,152 @@
+"""The page and the picture of what the host does in a forward, made of what tools/bench_host measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+SERVING = ("mm-encoder-attention", "rotary-embedding", "qwen3-vl-vision", "vision-seq-lens")
+"""The patches that vision encoders notice."""
+IMAGES = ("1", "4", "16", "64", "video")
+_WORSE = 1.02
+
+_ABOUT = """# What the host does in a forward of a vision encoder
+
+`tools/bench_host --write` writes this page: {layers} layers of the released packages' encoders, small but with the head
+sizes of the real ones, with the classes that the release's worker registers, on a device that does nothing
+(`emulated_npu.null_device`). The time is that of the process's thread. Upstream and patched are two processes that take
+turns, {turns} each; every ratio is patched over upstream, the median of the pairs of turns. Measured on {measured}.
+
+What is not in it: what a launch costs on a real NPU (`--launch-us`, `--wait-us` add it), and the time that the host
+stands still in a wait. Fewer kernels and fewer waits count more there than here.
+"""
+
+
+def write(start: Path, results: dict[str, Any]) -> None:
+    """The page, the numbers and the picture, whose names start alike."""
+    text = f"{page(results)}\n![host time, patched over upstream](bench_host.svg)\n"
+    start.with_suffix(".md").write_text(text, encoding="utf-8")
+    start.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    start.with_suffix(".svg").write_text(picture(results), encoding="utf-8")
+
+
+def merged(kept: list[dict[str, Any]]) -> dict[str, Any]:
+    """The numbers of several runs as those of one; a later run replaces what an earlier one has of the same encoder."""
+    releases: dict[str, Any] = {}
+    for each in kept:
+        for release, encoders in each["releases"].items():
+            releases.setdefault(release, {}).update(encoders)
+    first = kept[0]
+    return {**first, "turns": min(each["turns"] for each in kept), "releases": releases}
+
+
+def page(results: dict[str, Any]) -> str:
+    lines = [_ABOUT.format(**results)]
+    lines += [
+        "## Host time, patched / upstream",
+        "",
+        "Pictures of sizes that come again:",
+        "",
+        *_ratios(results, "again"),
+    ]
+    if any("new" in case for _, _, case in _cases(results)):
+        lines += ["", "Pictures of sizes that no forward before had:", "", *_ratios(results, "new")]
+    lines += ["", *_worse(results), "", "## What a forward does", "", "One picture; upstream -> patched.", ""]
+    lines += [
+        "| encoder | release | host us | Python calls | kernels | of them hidden | waits | of them stalls |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [_counts(*case) for case in _entries(results) if "1" in case[2]["images"]]
+    lines += [
+        "",
+        "* kernels: what is put on the device; the hidden ones copy a strided argument.",
+        "* waits: copies in both directions that the host stands still for; a stall has work on the device before it.",
+    ]
+    blocks = [_block(*each) for each in _entries(results) if "block" in each[2]]
+    if blocks:
+        lines += ["", "## A block beside its kernels alone", ""]
+        lines += [
+            "Microseconds that one more layer takes, and what its kernels take when they are called one after another.",
+            "",
+        ]
+        lines += ["| encoder | release | upstream | patched |", "| --- | --- | --- | --- |", *blocks]
+    return "\n".join([*lines, ""])
+
+
+def _entries(results: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    names = dict.fromkeys(name for found in results["releases"].values() for name in found)
+    return [
+        (name, release, found[name])
+        for name in names
+        for release, found in results["releases"].items()
+        if name in found
+    ]
+
+
+def _cases(results: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (f"{name}, {release}", images, case)
+        for name, release, found in _entries(results)
+        for images, case in found["images"].items()
+    ]
+
+
+def _ratios(results: dict[str, Any], kind: str) -> list[str]:
+    head = "| encoder | release | " + " | ".join(f"{each} image" + "s" * (each != "1") for each in IMAGES) + " |"
+    lines = [head.replace("video images", "video"), "| --- | --- |" + " --- |" * len(IMAGES)]
+    for name, release, found in _entries(results):
+        cells = [found["images"].get(each, {}).get(kind) for each in IMAGES]
+        words = [f"{cell['ratio']:.2f}" if cell else "-" for cell in cells]
+        lines.append(f"| {name} | {release} | " + " | ".join(words) + " |")
+    return lines
+
+
+def _worse(results: dict[str, Any]) -> list[str]:
+    """Where the patches take more of the host's time than upstream does."""
+    found = [
+        f"* {where}, {images} ({kind}): {case[kind]['ratio']:.2f}"
+        for where, images, case in _cases(results)
+        for kind in ("again", "new")
+        if kind in case and case[kind]["ratio"] > _WORSE
+    ]
+    if not found:
+        return [f"Nowhere is patched more than {round(100 * (_WORSE - 1))} % slower than upstream."]
+    return ["Where patched is slower than upstream:", "", *found]
+
+
+def _counts(name: str, release: str, found: dict[str, Any]) -> str:
+    case = found["images"]["1"]
+    old, new = case["counts"]["upstream"], case["counts"]["patched"]
+    time = f"{case['again']['upstream']['median']:.0f} -> {case['again']['patched']['median']:.0f}"
+    cells = [f"{old[what]} -> {new[what]}" for what in ("python_calls", "kernels", "hidden", "waits", "stalls")]
+    return f"| {name} | {release} | {time} | " + " | ".join(cells) + " |"
+
+
+def _block(name: str, release: str, found: dict[str, Any]) -> str:
+    cells = [
+        f"{each['block']:.0f} / {each['floor']:.0f} = {each['block'] / each['floor']:.1f}"
+        for each in (found["block"]["upstream"], found["block"]["patched"])
+    ]
+    return f"| {name} | {release} | " + " | ".join(cells) + " |"
+
+
+def picture(results: dict[str, Any]) -> str:
+    """Patched over upstream with one picture, a bar for each release of each encoder; the line is upstream."""
+    bars = [
+        (name, release, found["images"]["1"]["again"]["ratio"])
+        for name, release, found in _entries(results)
+        if "1" in found["images"]
+    ]
+    height = 20 * len(bars) + 50
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" font-family="sans-serif">',
+        '<text font-size="12" x="10" y="20">Host time of a forward with one image, patched / upstream</text>',
+        f'<line x1="630" y1="28" x2="630" y2="{height - 10}" stroke="#888" stroke-dasharray="3 3"/>',
+    ]
+    for index, (name, release, ratio) in enumerate(bars):
+        y, colour = 35 + 20 * index, "#1f5fa8" if ratio <= 1 else "#b3541e"
+        lines.append(f'<text font-size="11" x="10" y="{y + 11}">{name}, {release}</text>')
+        lines.append(f'<rect x="230" y="{y}" width="{400 * ratio:.1f}" height="14" fill="{colour}"/>')
+        lines.append(f'<text x="{236 + 400 * ratio:.1f}" y="{y + 11}" font-size="10">{ratio:.2f}</text>')
+    return "\n".join([*lines, "</svg>", ""])
