@@ -26,7 +26,9 @@ def start() -> None:
 class _Missing(ModuleType):
     """A package of kernels that comes with an NPU's image; what encoders have no use for can be imported from it."""
 
-    __path__: list[str] = []
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
