@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._accounting import Copy, Log, Wait, record
+    from ._beside import STAND_INS, install_stand_ins
     from ._device import installed
     from ._errors import BackendTakenError, EmulatedNpuError, RealTorchNpuError, TorchTooOldError
     from ._install import install
@@ -23,6 +24,8 @@ _HOMES = {
     "install": "_install",
     "install_ops_on_cpu": "_torch_npu",
     "installed": "_device",
+    "install_stand_ins": "_beside",
+    "STAND_INS": "_beside",
     "RELEASES": "_schemas",
     "allow_float32": "_ops._state",
     "let_torchvision_import": "_torchvision:define_ops_of_an_unloadable_extension",
@@ -52,6 +55,8 @@ __all__ = [
     "install",
     "install_ops_on_cpu",
     "installed",
+    "install_stand_ins",
+    "STAND_INS",
     "RELEASES",
     "allow_float32",
     "let_torchvision_import",

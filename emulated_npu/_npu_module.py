@@ -115,12 +115,68 @@ def get_device_properties(device: Any = None) -> types.SimpleNamespace:
     return types.SimpleNamespace(name=_NAME, total_memory=_TOTAL_MEMORY, cube_core_num=24, vector_core_num=48)
 
 
+def is_autocast_enabled() -> bool:
+    return bool(torch.is_autocast_enabled("npu"))
+
+
+def set_autocast_enabled(enabled: bool) -> None:
+    torch.set_autocast_enabled("npu", enabled)
+
+
+def get_autocast_dtype() -> torch.dtype:
+    dtype: torch.dtype = torch.get_autocast_dtype("npu")
+    return dtype
+
+
+def set_autocast_dtype(dtype: torch.dtype) -> None:
+    torch.set_autocast_dtype("npu", dtype)
+
+
 def get_amp_supported_dtype() -> list[torch.dtype]:
     return [torch.float16, torch.bfloat16, torch.float32]
 
 
 def is_bf16_supported() -> bool:
     return True
+
+
+class _Limits:
+    """How many cores of each kind may be used, of the device and of each stream."""
+
+    def __init__(self) -> None:
+        self.device: dict[str, int] = {}
+        self.streams: dict[int, dict[str, int]] = {}
+
+
+_CORES = {"cube_core_num": 24, "vector_core_num": 48}
+_limits = _Limits()
+
+
+def _limit(cube_num: int, vector_num: int) -> dict[str, int]:
+    given = {"cube_core_num": cube_num, "vector_core_num": vector_num}
+    return {name: number for name, number in given.items() if number != -1}
+
+
+def set_device_limit(device: int, cube_num: int = -1, vector_num: int = -1) -> None:
+    _index(device)
+    _limits.device.update(_limit(cube_num, vector_num))
+
+
+def get_device_limit(device: int) -> dict[str, int]:
+    _index(device)
+    return {**_CORES, **_limits.device}
+
+
+def set_stream_limit(stream: Stream, cube_num: int = -1, vector_num: int = -1) -> None:
+    _limits.streams.setdefault(stream.stream_id, {}).update(_limit(cube_num, vector_num))
+
+
+def get_stream_limit(stream: Stream) -> dict[str, int]:
+    return {**_CORES, **_limits.device, **_limits.streams.get(stream.stream_id, {})}
+
+
+def reset_stream_limit(stream: Stream) -> None:
+    _limits.streams.pop(stream.stream_id, None)
 
 
 def synchronize(device: Any = None) -> None:
@@ -175,6 +231,19 @@ def memory_stats(device: Any = None) -> OrderedDict[str, int]:
         for kind in ("allocated_bytes", "reserved_bytes", "active_bytes")
         for moment, value in (("current", usage.current), ("peak", usage.peak))
     )
+
+
+def memory_snapshot(mempool_id: Any = None) -> list[dict[str, Any]]:
+    """The segments that an allocator holds: the device's memory is the host's, and there is none to show."""
+    return []
+
+
+def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
+    """What is in use, in a few lines."""
+    _index(device)
+    rows = (("Allocated memory", usage.current, usage.peak), ("Reserved memory", usage.current, usage.peak))
+    lines = [f"| {name:<20} | {now:>14} B | {peak:>14} B |" for name, now, peak in rows]
+    return "\n".join([f"| {'emulated NPU 0':<20} | {'Cur Usage':>16} | {'Peak Usage':>16} |", *lines])
 
 
 # Random numbers
@@ -235,6 +304,8 @@ def default_stream(device: Any = None) -> Stream:
 
 
 def set_stream(stream: Any) -> None:
+    if stream is None:
+        return
     _streams.set_current_stream_id(stream.stream_id)
 
 
@@ -246,6 +317,39 @@ def stream(stream: Any) -> Iterator[None]:
 
 
 StreamContext = stream
+
+
+# Types of tensors
+
+
+class _TensorType(type):
+    """``torch.npu.FloatTensor`` and the like: make tensors of one dtype, and tell them by ``isinstance``."""
+
+    dtype: torch.dtype
+
+    def __call__(cls, *content: Any) -> torch.Tensor:
+        if len(content) == 1 and not isinstance(content[0], int):
+            return torch.tensor(content[0], dtype=cls.dtype, device="npu")
+        return torch.empty(content, dtype=cls.dtype, device="npu")
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, torch.Tensor) and instance.device.type == "npu" and instance.dtype == cls.dtype
+
+
+def _tensor_type(name: str, dtype: torch.dtype) -> Any:
+    return _TensorType(name, (), {"dtype": dtype, "__module__": "torch.npu"})
+
+
+BoolTensor = _tensor_type("BoolTensor", torch.bool)
+ByteTensor = _tensor_type("ByteTensor", torch.uint8)
+CharTensor = _tensor_type("CharTensor", torch.int8)
+ShortTensor = _tensor_type("ShortTensor", torch.int16)
+IntTensor = _tensor_type("IntTensor", torch.int32)
+LongTensor = _tensor_type("LongTensor", torch.int64)
+HalfTensor = _tensor_type("HalfTensor", torch.float16)
+BFloat16Tensor = _tensor_type("BFloat16Tensor", torch.bfloat16)
+FloatTensor = _tensor_type("FloatTensor", torch.float32)
+DoubleTensor = _tensor_type("DoubleTensor", torch.float64)
 
 
 # Graphs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
@@ -25,6 +26,7 @@ class StandIn(ModuleType):
         if package:
             self.__path__: list[str] = []
         self._description = description
+        self._content: dict[str, Any] = {}
         self._advise: Callable[[str], str] | None = None
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -35,8 +37,27 @@ class StandIn(ModuleType):
         raise UnknownNameError(f"{self._description} has no {self.__name__}.{name}. {advice}")
 
 
+class _Reloading(MetaPathFinder, Loader):
+    """Lets ``importlib.reload`` give a stand-in its first content again, as it gives a file's."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not isinstance(target, StandIn):
+            return None
+        return ModuleSpec(fullname, self, origin=target.__file__, is_package=hasattr(target, "__path__"))
+
+    def exec_module(self, module: ModuleType) -> None:
+        fill(module, vars(module)["_content"])
+
+
+_RELOADING = _Reloading()
+
+
 def put_in_place(module: ModuleType) -> None:
     """Make ``module`` importable under its name, and an attribute of its parent."""
+    if _RELOADING not in sys.meta_path:
+        sys.meta_path.append(_RELOADING)
     sys.modules[module.__name__] = module
     parent, _, child = module.__name__.rpartition(".")
     if parent in sys.modules:
@@ -64,3 +85,5 @@ def refusing_class(name: str, file: str, **members: object) -> type:
 def fill(module: ModuleType, names: Mapping[str, Any]) -> None:
     for name, value in names.items():
         setattr(module, name, value)
+    if isinstance(module, StandIn):
+        module._content = {**module._content, **names}

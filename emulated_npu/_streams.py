@@ -39,6 +39,7 @@ class _State:
 
     def reset(self) -> None:
         self.stream_ids = itertools.count(DEFAULT_STREAM + 1)
+        self.priorities: dict[int, int] = {}
         self.event_ids = itertools.count(1)
         self.thread = _ThreadState()
 
@@ -186,10 +187,22 @@ class Stream(_TorchStream):  # type: ignore[misc]
         if device is not None and torch.device(device).type != "npu":
             return _TorchStream(device, priority=priority)
         number = new_stream_id() if stream_id is None else stream_id
+        if stream_id is None and priority:
+            state.priorities[number] = priority
         return _TorchStream.__new__(cls, stream_id=number, device_index=device_index, device_type=device_type)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._outer: list[int] = []
+
+    @property
+    def priority(self) -> int:
+        """The priority that the stream was made with: the lower the number, the earlier its work."""
+        return state.priorities.get(int(self.stream_id), 0)
+
+    @staticmethod
+    def priority_range() -> tuple[int, int]:
+        """The least and the greatest priority."""
+        return 0, -1
 
     def query(self) -> bool:
         return True

@@ -32,14 +32,33 @@ _ACCELERATOR = {
 def install() -> None:
     """Replace the names; they keep working for every other device."""
     for name, function in _ACCELERATOR.items():
-        if hasattr(torch.accelerator, name):
-            setattr(torch.accelerator, name, function)
+        # torch.accelerator re-exports what torch.accelerator.memory has: both are asked.
+        for home in (torch.accelerator, torch.accelerator.memory):
+            if hasattr(home, name):
+                setattr(home, name, function)
+    torch.is_autocast_enabled = _is_autocast_enabled
+    torch.distributed.is_hccl_available = _is_hccl_available
     torch.Stream = _streams.Stream
     torch.Event = _streams.Event
     torch.Generator = _generator.Generator
     torch.UntypedStorage.__new__ = _new_untyped_storage
     torch.Tensor.data = property(_get_data, _set_data)
     _pinned.install_factories()
+
+
+_any_autocast_enabled = torch.is_autocast_enabled
+
+
+def _is_autocast_enabled(device_type: str | None = None) -> bool:
+    """Without a device type torch asks the first accelerator it knows, which is never one from outside."""
+    if device_type is not None:
+        return bool(_any_autocast_enabled(device_type))
+    return bool(_any_autocast_enabled() or _any_autocast_enabled("npu"))
+
+
+def _is_hccl_available() -> bool:
+    """As torch_npu says it; a process group of the emulated device cannot be made all the same."""
+    return True
 
 
 def _new_untyped_storage(cls: type, *args: Any, **kwargs: Any) -> Any:

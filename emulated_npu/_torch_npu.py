@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from . import _schemas, _torchair
+from . import _beside, _schemas, _streams, _torchair
 from ._errors import EmulatedNpuError, RealTorchNpuError
 from ._ops import _registration
 from ._ops._state import STATE, Place
@@ -83,6 +83,8 @@ def install(release: str, *, allow_float32: bool = False, place: Place = "npu") 
     _registration.register(release)
     _build(release, place)
     _torchair.install()
+    # vllm-ascend 0.30 imports it in every worker; the others are asked for where they are wanted.
+    _beside.install_stand_ins("fla_npu")
 
 
 def install_ops_on_cpu(torch_npu: str = _schemas.NEWEST, *, allow_float32: bool = False) -> None:
@@ -190,6 +192,7 @@ def _put_npu_in_place(root: StandIn, release: str, place: Place) -> None:
         npu: ModuleType = torch.npu
         sys.modules["torch_npu.npu"] = npu
         fill(root, {"npu": npu})
+        _put_memory_in_place(npu, release)
         streams: dict[str, Any] = {"Event": npu.Event, "Stream": npu.Stream, "ExternalEvent": npu.ExternalEvent}
     else:
         _module("torch_npu.npu", release)._advise = lambda _: (
@@ -199,6 +202,29 @@ def _put_npu_in_place(root: StandIn, release: str, place: Place) -> None:
     module = StandIn("torch_npu.npu.streams", f"the emulated torch_npu {release}", __file__, package=False)
     fill(module, streams)
     put_in_place(module)
+
+
+_MEMORY = (
+    *("empty_cache", "mem_get_info", "memory_allocated", "max_memory_allocated", "memory_reserved"),
+    *("max_memory_reserved", "memory_stats", "memory_snapshot", "memory_summary", "reset_peak_memory_stats"),
+    "reset_max_memory_allocated",
+)
+
+
+def _put_memory_in_place(npu: ModuleType, release: str) -> None:
+    """``torch_npu.npu.memory``, which is ``torch.npu.memory`` as well."""
+    module = StandIn("torch_npu.npu.memory", f"the emulated torch_npu {release}", __file__, package=False)
+    fill(
+        module,
+        {
+            **{name: getattr(npu, name) for name in _MEMORY},
+            **_functions("torch.npu.memory", "change_current_allocator", "use_mem_pool"),
+            **_classes("torch.npu.memory", "NPUPluggableAllocator", "MemPool"),
+        },
+    )
+    put_in_place(module)
+    npu.memory = module  # type: ignore[attr-defined]
+    sys.modules["torch.npu.memory"] = module
 
 
 def _functions(module: str, *names: str) -> dict[str, Any]:
@@ -218,6 +244,15 @@ def _get_soc_version() -> int:
     return version
 
 
+def _set_stream(stream_id: int, device_index: int = 0, device_type: int = 0) -> None:
+    _streams.set_current_stream_id(stream_id)
+
+
+def _current_stream(device_index: int = 0) -> tuple[int, int, int]:
+    stream = _streams.stream_with(_streams.current_stream_id())
+    return stream.stream_id, stream.device_index, stream.device_type
+
+
 def _weak_ref_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """The same memory; that the real one does not keep it alive only matters to a graph's memory pool."""
     return tensor.detach()
@@ -229,6 +264,8 @@ def _submodules() -> dict[str, dict[str, Any]]:
         "torch_npu._C": {
             "_npu_get_soc_version": _get_soc_version,
             "_weak_ref_tensor": _weak_ref_tensor,
+            "_npu_setStream": _set_stream,
+            "_npu_getCurrentStream": _current_stream,
             **_classes("torch_npu._C", "_NPUTaskGroupHandle"),
         },
         "torch_npu._C._distributed_c10d": {

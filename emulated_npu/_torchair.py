@@ -138,8 +138,17 @@ def install() -> None:
         "torchair._contrib": {},
         "torchair._contrib.custom_torch_ops": {},
         "torchair.core": {},
-        "torchair.core._concrete_graph": _functions("torchair.core._concrete_graph", "_is_symlist"),
-        "torchair.npu_fx_compiler": _functions("torchair.npu_fx_compiler", "_unpack_meta_list"),
+        "torchair.core._concrete_graph": {
+            **_functions("torchair.core._concrete_graph", "_is_symlist"),
+            "ValuePack": refusing_class("torchair.core._concrete_graph.ValuePack", __file__),
+        },
+        "torchair.npu_fx_compiler": {
+            **_functions("torchair.npu_fx_compiler", "_unpack_meta_list", "_unpack_meta"),
+            "_NpuGraphConverter": refusing_class("torchair.npu_fx_compiler._NpuGraphConverter", __file__),
+        },
+        "torchair.fx_summary": {
+            "_NpuGraphConverter": refusing_class("torchair.fx_summary._NpuGraphConverter", __file__)
+        },
     }
     for name, content in names.items():
         module = StandIn(name, "the emulated torchair", __file__)
