@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from . import _accounting, _contiguous, _generator, _streams
-from ._memory import CPU, CPU_KEYS, adopt, alias, become, is_npu, require_this_device, unresizable_alias
+from ._memory import CPU, CPU_KEYS, adopt, alias, become, is_npu, keep_format, require_this_device, unresizable_alias
 
 Kernel = Callable[..., Any]
 
@@ -146,6 +147,7 @@ def compute_kernel(op: Any) -> Kernel:
     draws, out = signature.draws, signature.out
     indexing = signature.base in _INDEXING
     contiguous = not signature.written and signature.base not in _KEEPS_STRIDES
+    multiplies = signature.base in _MULTIPLIES and not signature.written
     may_wait = indexing or signature.base in _WAITS or signature.base == "repeat_interleave"
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
@@ -161,18 +163,29 @@ def compute_kernel(op: Any) -> Kernel:
             _streams.refuse_while_capturing(cause)
         for name in out:
             host_kwargs[name] = call.to_out(kwargs[name])
-        result = op(*host_args, **host_kwargs)
+        result = _product(op, host_args, host_kwargs) if multiplies else op(*host_args, **host_kwargs)
         for npu, host in call.outs:
             if npu.size() != host.size() or npu.numel() == 0:
                 become(npu, host)
         device = kwargs.get("device")
         if device is None or device.type == "npu":
             result = call.to_npu(result, contiguous=contiguous and kwargs.get("memory_format") in _NO_FORMAT)
+        if signature.base == "clone":
+            keep_format(args[0], result)
         if reported():
             _report(signature, args, kwargs, call, result, cause)
         return result
 
     return kernel
+
+
+def _product(op: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """A matrix product, also of two dtypes: aclnnMatmul promotes them, and the result has the first one's."""
+    dtypes = [tensor.dtype for tensor in args if isinstance(tensor, torch.Tensor)]
+    if len(set(dtypes)) < 2 or not all(dtype.is_floating_point for dtype in dtypes):
+        return op(*args, **kwargs)
+    wide = functools.reduce(torch.promote_types, dtypes)
+    return op(*(each.to(wide) if isinstance(each, torch.Tensor) else each for each in args), **kwargs).to(dtypes[0])
 
 
 def view_kernel(op: Any) -> Kernel:

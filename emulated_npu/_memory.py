@@ -132,6 +132,17 @@ def host_tensor(storage: torch.UntypedStorage) -> torch.Tensor:
     return torch.empty(0, dtype=torch.uint8, device=CPU).set_(borrowed)
 
 
+FORMAT = "_npu_format"
+"""The attribute of a storage that remembers the format which its memory was cast to."""
+
+
+def keep_format(source: torch.Tensor, copy: torch.Tensor) -> None:
+    """Give a copy the format of its source, where that was cast to one and is copied whole."""
+    recorded = getattr(source.untyped_storage(), FORMAT, None)
+    if recorded is not None and source.is_contiguous():
+        setattr(copy.untyped_storage(), FORMAT, recorded)
+
+
 def require_this_device(device: torch.device) -> None:
     """Refuse a device that does not exist: there is one."""
     if device.index not in (None, 0):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from . import _generator, _npu_module, _pinned, _streams
-from ._memory import new_storage
+from ._memory import FORMAT, new_storage
 
 _ACCELERATOR = {
     "current_stream": _npu_module.current_stream,
@@ -42,6 +42,7 @@ def install() -> None:
     torch.Event = _streams.Event
     torch.Generator = _generator.Generator
     torch.UntypedStorage.__new__ = _new_untyped_storage
+    torch.UntypedStorage.clone = _clone_storage
     torch.Tensor.data = property(_get_data, _set_data)
     _pinned.install_factories()
 
@@ -71,6 +72,17 @@ def _new_untyped_storage(cls: type, *args: Any, **kwargs: Any) -> Any:
     storage = new_storage(len(content))
     storage.copy_(torch.UntypedStorage(content))
     return storage
+
+
+_clone_any_storage = torch.UntypedStorage.clone
+
+
+def _clone_storage(storage: Any) -> Any:
+    """A copy of a storage, with its format: deepcopy makes tensors of it."""
+    copy = _clone_any_storage(storage)
+    if storage.device.type == "npu" and hasattr(storage, FORMAT):
+        setattr(copy, FORMAT, getattr(storage, FORMAT))
+    return copy
 
 
 def _get_data(tensor: torch.Tensor) -> Any:

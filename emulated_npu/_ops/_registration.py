@@ -40,6 +40,8 @@ def register(release: str) -> None:
         library.define(schema)
         arguments = torch._C.parse_schema(f"{namespace}::{schema}").arguments
         library.impl(name, _kernel(REFERENCES[op], arguments), key)
+        if op in DIFFERENTIABLE and key == "PrivateUse1":
+            library.impl(name, differentiable(REFERENCES[op], arguments, namespace, name), "AutogradPrivateUse1")
         fake = FAKES.get(op)
         if fake is not None and (fake.since is None or _schemas.at_least(release, fake.since)):
             library.impl(name, _by_name(fake.shapes, arguments), "Meta")
@@ -51,6 +53,58 @@ def register(release: str) -> None:
 def _overload(namespace: str, name: str) -> Any:
     base, _, overload = name.partition(".")
     return getattr(getattr(getattr(torch.ops, namespace), base), overload or "default")
+
+
+DIFFERENTIABLE = frozenset(
+    {
+        *("npu::npu_rotary_mul", "npu::npu_rms_norm", "npu::npu_swiglu", "npu::npu_fast_gelu"),
+        "npu::npu_fusion_attention",
+    }
+)
+"""The ops that have a derivative. torch_npu has one for each of them, computed by an op of its own."""
+
+
+class _Recomputed(torch.autograd.Function):  # type: ignore[misc]
+    """An op whose gradient is that of its reference implementation, computed again."""
+
+    @staticmethod
+    def forward(ctx: Any, reference: Reference, op: Any, call: dict[str, Any], names: list[str], *given: Any) -> Any:
+        ctx.reference, ctx.call, ctx.names = reference, call, names
+        ctx.save_for_backward(*given)
+        return op(**call)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        leaves = [_memory.alias(tensor).detach().requires_grad_() for tensor in ctx.saved_tensors]
+        lowered = {name: _lower(value, {}) for name, value in ctx.call.items()}
+        with torch.enable_grad():
+            result = ctx.reference.compute(**{**lowered, **dict(zip(ctx.names, leaves, strict=True))})
+        results = result if isinstance(result, tuple) else (result,)
+        asked = [
+            (output, _memory.alias(gradient))
+            for output, gradient in zip(results, gradients, strict=True)
+            if gradient is not None and isinstance(output, torch.Tensor) and output.requires_grad
+        ]
+        outputs, wanted = zip(*asked, strict=True)
+        found = torch.autograd.grad(outputs, leaves, wanted, allow_unused=True)
+        _accounting.dispatched(f"{ctx.reference.op}_backward")
+        return (None,) * 4 + tuple(None if each is None else _memory.adopt(each.contiguous()) for each in found)
+
+
+def differentiable(reference: Reference, arguments: Sequence[Any], namespace: str, name: str) -> Callable[..., Any]:
+    """The kernel of an op above autograd: with a gradient where one is asked for."""
+    signature = _Signature(arguments)
+
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        op = _overload(namespace, name)
+        call = signature.bind(args, kwargs)
+        names = [each for each, value in call.items() if isinstance(value, torch.Tensor) and value.requires_grad]
+        if torch.is_grad_enabled() and names:
+            return _Recomputed.apply(reference, op, call, names, *(call[each] for each in names))
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*args, **kwargs)
+
+    return kernel
 
 
 class _Signature:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from emulated_npu._memory import FORMAT
 from emulated_npu._refusals import Checks
 
 from ._reference import fake, reference
@@ -14,18 +15,16 @@ NCHW, ND, NCDHW, FRACTAL_NZ = 0, 2, 30, 29
 KNOWN_FORMATS = {NCHW, 1, ND, 3, 4, 27, FRACTAL_NZ, NCDHW, 32, 33, 34}
 _BY_DIMENSIONS = {4: NCHW, 5: NCDHW}
 
-_FORMAT = "_npu_format"
-
 
 def format_of(tensor: torch.Tensor) -> int:
     """The format that was cast to the tensor's memory, or the one that a fresh tensor of its shape has."""
-    recorded: int | None = getattr(tensor.untyped_storage(), _FORMAT, None)
+    recorded: int | None = getattr(tensor.untyped_storage(), FORMAT, None)
     return _BY_DIMENSIONS.get(tensor.dim(), ND) if recorded is None else recorded
 
 
 def _remember(tensor: torch.Tensor, acl_format: int) -> None:
     # On the storage: views share the format, and it goes when the memory goes.
-    setattr(tensor.untyped_storage(), _FORMAT, acl_format)
+    setattr(tensor.untyped_storage(), FORMAT, acl_format)
 
 
 @reference("npu::get_npu_format", aliased=False, kernel=False)
