@@ -78,6 +78,10 @@ class Clone:
         """The full name of one commit."""
         return self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
 
+    def merge_base(self, first: str, second: str) -> str:
+        """The commit from which two lines went their own ways."""
+        return self._run("merge-base", self.commit(first), self.commit(second)).strip()
+
     def change(self, revisions: str) -> Change:
         """The change that ``COMMIT`` or ``OLDER..NEWER`` makes, from its first parent on."""
         older, dots, newer = revisions.partition("..")
@@ -85,7 +89,7 @@ class Clone:
             raise CarryError(f"{revisions}: three dots name no change; write OLDER..NEWER")
         last = self.commit(newer or "HEAD") if dots else self.commit(older)
         if dots:
-            first = self._run("merge-base", self.commit(older or "HEAD"), last).strip()
+            first = self.merge_base(older or "HEAD", last)
             commits = self.log(f"{first}..{last}", "--no-merges")
             if not commits:
                 raise CarryError(f"{revisions}: there is no commit in this range")

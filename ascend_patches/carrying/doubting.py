@@ -83,7 +83,8 @@ def _there_already(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[
 def _other_values(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit]) -> list[str]:
     """Local names that the change reads and that the release computes in another way."""
     inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
-    read = {name for code in inserted for name in _read(code)}
+    deleted = Counter(unit.code for unit in base) - Counter(unit.code for unit in theirs)
+    read = {name for code in inserted for name in _read(code)} - {name for code in deleted for name in _read(code)}
     found = []
     for name in sorted(read):
         before = Counter(unit.code for unit in base if name in _assigned(unit.code))

@@ -106,6 +106,14 @@ class Items:
         self.sides[id(definition)] = sides
         handler(definition, sides)
 
+    def bring(self, item: Item, sides: Sides, place: str) -> None:
+        """Carry an import along that upstream's file had already, as if the change had added it."""
+        brought = Definition(f"{module_of(place)}:{item.path}", place, "import", "added", order=item.node.lineno)
+        brought.theirs = sides.after.source(item)
+        self.definitions.append(brought)
+        self.sides[id(brought)] = Sides(None, item, None, sides.before, sides.after, sides.there, place)
+        self.values.imported(brought, self.sides[id(brought)])
+
     def _function(self, definition: Definition, sides: Sides) -> None:
         old, new, release = sides.old, sides.new, sides.release
         reason = _undecorable(new.node)

@@ -13,7 +13,7 @@ from ascend_patches.carrying.release_names import Surroundings
 from ascend_patches.carrying.results import Definition, LeftOut, Result
 from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.splicing import splice
-from ascend_patches.carrying.usage import Usage, usage
+from ascend_patches.carrying.usage import BUILTINS, Usage, usage
 
 
 def carry(change: Change, code: Code) -> Result:
@@ -32,6 +32,7 @@ class _Carrying:
     def result(self) -> Result:
         for file in self.change.files:
             self._file(file)
+        self._bring_imports()
         self._drop_needless_imports()
         files = self._settle()
         result = Result(self.change, self.definitions, self.left_out, files)
@@ -143,6 +144,19 @@ class _Carrying:
     def _cannot(self, path: str, reason: str) -> None:
         self.definitions.append(Definition(f"{path}:(file)", path, "statement", "cannot", reason))
 
+    def _bring_imports(self) -> None:
+        """Imports that upstream's file had before the change, that carried code uses, and that the release lacks."""
+        for definition in [each for each in self.definitions if each.is_carried and each.kind != "import"]:
+            sides = self.items.sides.get(id(definition))
+            module = self.code.module_at(definition.file)
+            if sides is None or module is None:
+                continue
+            named = {each.path for each in self.definitions if each.file == definition.file}
+            for name in sorted(self._globals_of(definition) - set(module.bound) - BUILTINS):
+                item = sides.after.one(f"import {name}")
+                if item is not None and item.path not in named and not item.conditions and not item.scope:
+                    self.items.bring(item, sides, definition.file)
+
     def _drop_needless_imports(self) -> None:
         """Imports count only where something that is carried uses them: the rest is for what is left out."""
         imports = [each for each in self.definitions if each.kind == "import" and each.verdict != "already there"]
@@ -175,7 +189,9 @@ class _Carrying:
 
     def _globals_of(self, definition: Definition) -> set[str]:
         sides = self.items.sides[id(definition)]
-        return usage(sides.new.node, bool(sides.new.scope), "annotations" in sides.there.future).globals
+        carried = parsed(definition.text) if definition.is_carried else None
+        node = carried if carried is not None else sides.new.node
+        return usage(node, bool(sides.new.scope), "annotations" in sides.there.future).globals
 
     def _settle(self) -> dict[str, str]:
         """Refuse what needs something that the release lacks, until all that is left has what it needs."""

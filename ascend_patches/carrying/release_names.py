@@ -14,7 +14,7 @@ from ascend_patches.carrying.inferring import Inference
 from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.new_calls import Calls
 from ascend_patches.carrying.release_code import ClassPlace, Code, Module
-from ascend_patches.carrying.standard import layer_names, standard_module, standard_names
+from ascend_patches.carrying.standard import is_of_torch, layer_names, standard_module, standard_names
 from ascend_patches.carrying.usage import BUILTINS, Attribute, Usage, local_names
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -144,7 +144,7 @@ class Surroundings:
                 return
         if name in fresh:
             return
-        if name in standard_names() or self.used(name) or self.defined(name):
+        if name in standard_names() or self.used(name) or self.defined(name) or is_of_torch(name):
             return
         doubts.append(f"nothing on the release defines or uses an attribute {name} ({shown})")
 
@@ -236,6 +236,8 @@ class Surroundings:
             return f"{base}.{name}"
         if base.partition(".")[0] in ("torch_npu", "torchair") and not self._used_as(f"{base}.{name}"):
             return f"{base}.{name}, which nothing on the release uses"
+        if base.partition(".")[0] == "torch" and is_of_torch(name):
+            return ""
         return "" if self.used(name) else None
 
     def _used_as(self, shown: str) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 from functools import lru_cache
+
+from ascend_patches.upstream import distributions
 
 _OF_LAYERS = """
 training parameters named_parameters buffers named_buffers modules named_modules children
@@ -12,6 +16,23 @@ load_state_dict to cpu cuda half float double bfloat16 type train eval requires_
 forward extra_repr get_submodule get_parameter get_buffer register_forward_hook
 register_forward_pre_hook _parameters _buffers _modules
 """
+
+
+def is_of_torch(name: str) -> bool:
+    """Whether the torch that is installed here, if there is one, declares a function or a method of that name."""
+    return name in _declared_by_torch()
+
+
+@lru_cache(maxsize=1)
+def _declared_by_torch() -> frozenset[str]:
+    location = distributions.locate("torch")
+    names: set[str] = set()
+    for file in ("__init__.pyi", "_VariableFunctions.pyi"):
+        path = os.path.join(location or "", "_C", file)
+        if location is not None and os.path.isfile(path):
+            with open(path, encoding="utf-8") as stream:
+                names |= set(re.findall(r"^ *def (\w+)\(", stream.read(), re.MULTILINE))
+    return frozenset(names)
 
 
 @lru_cache(maxsize=1)

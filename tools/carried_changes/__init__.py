@@ -1,0 +1,1 @@
+"""Verdicts of upstream's fixes on the stable releases."""
