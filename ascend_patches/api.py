@@ -23,7 +23,7 @@ def apply_patches(config: str | os.PathLike[str] | None = None) -> dict[str, Any
 def revert_patches(*names: str) -> dict[str, Any]:
     """Undo the named patches, or all of them. Returns the status.
 
-    What somebody else has replaced since is left alone, and its patch stays applied and says so.
+    What other code has replaced since is left alone; its patch stays applied and says so.
     """
     toolkit.revert(names)
     return status()

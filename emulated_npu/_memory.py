@@ -1,7 +1,7 @@
 """Device memory: CPU memory under another name, so that moving between the two names never copies.
 
 An npu storage borrows the memory of a CPU tensor. The block that owns that memory hangs on the storage's Python
-object, which torch keeps for exactly as long as the storage lives: whoever holds either name holds the memory.
+object, which torch keeps for exactly as long as the storage lives: holding either name holds the memory.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def _lazy(name: str) -> Callable[..., Any]:
 
 
 def _register_atb_extensions() -> None:
-    """Overwrite the ATB attributes with the ops themselves, once, as torch_npu does - whoever patched them."""
+    """Overwrite the ATB attributes with the ops themselves, once, as torch_npu does; patched ones as well."""
     if STATE.atb_loaded:
         return
     STATE.atb_loaded = True

@@ -12,7 +12,7 @@ PLATFORM = "emulated_npu._vllm_platform.EmulatedNpuPlatform"
 
 
 def plugin() -> str | None:
-    """For the entry-point group ``vllm.platform_plugins``: the platform's class, or None where nobody asked."""
+    """For the entry-point group ``vllm.platform_plugins``: the platform's class, or None where it was not asked for."""
     wish = os.environ.get(ASKED_BY, "")
     if wish in ("", "0"):
         return None

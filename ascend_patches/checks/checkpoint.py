@@ -1,4 +1,4 @@
-"""The vision encoder of somebody's checkpoint, and forwards of it: ``ascend-patches verify --model``."""
+"""The vision encoder of a user's checkpoint, and forwards of it: ``ascend-patches verify --model``."""
 
 from __future__ import annotations
 

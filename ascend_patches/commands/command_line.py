@@ -87,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:
-    """The options of a parser and of its commands; an option that nobody knows is reported by the parser above."""
+    """The options of a parser and of its commands; an unknown option is reported by the parser above."""
     found: list[str] = []
     for action in parser._actions:
         found += action.option_strings
@@ -208,8 +208,8 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--all", action="store_true", help="every variant, target and measurement as well")
     with_json(with_config(command("doctor", "doctor:doctor", "is activation in place, does it reach every process")))
 
-    told = with_json(with_config(command("report", "issue_report:issue_report", "all that an issue needs, masked")))
-    told.add_argument("--dir", metavar="DIR", help="with the reports that processes left in this directory")
+    issue = with_json(with_config(command("report", "issue_report:issue_report", "all that an issue needs, masked")))
+    issue.add_argument("--dir", metavar="DIR", help="with the reports that processes left in this directory")
 
     check = with_wheels(command("check", "upgrade:check", "what every patch would do on a release, before an upgrade"))
     check.add_argument("releases", nargs="+", metavar="RELEASE", help="vllm-ascend==Y, vllm==X, a wheel, a folder")

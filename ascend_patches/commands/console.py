@@ -28,7 +28,7 @@ _LEAST = 30
 
 
 def on_terminal() -> bool:
-    """Whether a person is looking who may want colour."""
+    """Whether the output goes to a person who may want colour."""
     return _is_terminal() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 

@@ -161,9 +161,9 @@ def _stays_with_the_driver(variable: str) -> bool:
     """Whether it is one of ours and vLLM was not told to copy it."""
     named = os.environ.get("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", "").split(",")
     prefixes = os.environ.get("VLLM_RAY_EXTRA_ENV_VAR_PREFIXES_TO_COPY", "").split(",")
-    told = variable in named or any(prefix and variable.startswith(prefix) for prefix in prefixes)
+    copied = variable in named or any(prefix and variable.startswith(prefix) for prefix in prefixes)
     # The emulated NPU's platform sends its own.
-    return variable.startswith("ASCEND_PATCHES") and not variable.startswith("ASCEND_PATCHES_EMULATED") and not told
+    return variable.startswith("ASCEND_PATCHES") and not variable.startswith("ASCEND_PATCHES_EMULATED") and not copied
 
 
 def _neighbours() -> Iterator[Finding]:

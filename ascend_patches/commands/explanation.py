@@ -16,7 +16,7 @@ from ascend_patches.settings import reader
 from ascend_patches.upstream.environment import here
 
 _VERDICT = {"apply": "would be applied", "wait": "would wait", "skip": "would be skipped", "fail": "would fail"}
-_FITS = {True: "fits here", False: "does not fit here", None: "cannot be told here"}
+_FITS = {True: "fits here", False: "does not fit here", None: "cannot be known here"}
 
 
 def explain(arguments: argparse.Namespace) -> int:

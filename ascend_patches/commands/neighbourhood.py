@@ -134,7 +134,7 @@ def other_start_files() -> list[str]:
 
 
 def _runs_code(file: str) -> bool:
-    # What setuptools and pip write themselves concerns nobody.
+    # Files that setuptools and pip write themselves are not neighbours.
     if os.path.basename(file).startswith((start_hook.PTH_NAME, "distutils-precedence", "__editable__")):
         return False
     try:

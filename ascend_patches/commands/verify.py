@@ -108,7 +108,7 @@ def _in_a_process(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _environment(arguments: argparse.Namespace) -> dict[str, str]:
     environ = dict(os.environ)
-    # Its layers are to be an NPU's on the emulated device, and its results nobody's report.
+    # Its layers are to be an NPU's on the emulated device, and its results are not part of any report.
     for name in ("EMULATED_NPU", "ASCEND_PATCHES_REPORT_DIR"):
         environ.pop(name, None)
     # A shadow would run the original within the patched call.

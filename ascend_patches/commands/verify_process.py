@@ -43,7 +43,7 @@ def main() -> None:
         json.dump(found, stream)
     tell("")
     sys.stdout.flush()
-    # Everything is written. What is left would be seconds of taking apart a process that nobody needs.
+    # Everything is written. What is left would be seconds of taking apart a process that is not needed any more.
     os._exit(0)
 
 

@@ -1,7 +1,7 @@
 """Which variant of a patch fits, if any: the version proposes, the fingerprints decide.
 
 This is the whole rule, in one function without side effects. Activation asks it about live code, ``explain`` and
-``status`` about code on disk that nobody has imported.
+``status`` about code on disk that is not imported.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Decision(NamedTuple):
 
     @property
     def ineffective(self) -> bool:
-        """Whether a patch that is on has no effect, without anybody having said that this is how it should be."""
+        """Whether a patch that is on has no effect, and neither a setting nor an exemption says why."""
         return self.verdict == "fail" or self.kind in ("unsupported", "changed")
 
 

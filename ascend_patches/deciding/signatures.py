@@ -20,7 +20,7 @@ _PLAIN = frozenset({"staticmethod", "classmethod", "property"})
 
 
 def misfit(rewrite: Rewrite, code: Sources, ours: Sources | None = None) -> str:
-    """Why a replacement does not fit a target, in words; empty where it fits or where that cannot be told."""
+    """Why a replacement does not fit a target, in words; empty where it fits or where that cannot be known."""
     if rewrite.replace is None:
         return ""
     target = code.find(rewrite.target)
@@ -57,7 +57,7 @@ def _defaults(node: _Definition) -> dict[str, ast.expr]:
 
 
 def _computed_defaults(node: _Definition) -> set[str]:
-    """The parameters whose default only running the code would tell."""
+    """The parameters whose default is known only by running the code."""
     computed = set()
     for name, default in _defaults(node).items():
         try:

@@ -19,7 +19,7 @@ from ascend_patches.upstream.versions import Range, parse_range
 
 
 class Verdict(NamedTuple):
-    """Whether a gate holds (None: cannot be told), and why."""
+    """Whether a gate holds (None: unknown), and why."""
 
     holds: bool | None
     why: str

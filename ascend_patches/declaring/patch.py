@@ -330,7 +330,7 @@ class Patch:
         return [variant for variant in self.variants if variant.gate.judge(where).holds is True]
 
     def exemption(self, where: Environment) -> Exemption | None:
-        """Why there is nothing to do there, if somebody has said so."""
+        """Why there is nothing to do there, if an exemption says so."""
         return next((each for each in self.exemptions if each.gate.judge(where).holds is True), None)
 
     def ambiguous(self, where: Environment) -> list[Variant]:

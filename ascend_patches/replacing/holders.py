@@ -1,4 +1,4 @@
-"""Find who still holds an original that was replaced: bound methods, closures, containers."""
+"""Find the holders of an original that was replaced: bound methods, closures, containers."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def out_of_reach(sites: Iterable[Site]) -> dict[str, list[str]]:
             described = _describe_holder(referrer, referent, site) if site is not None else None
             if site is not None and described is not None:
                 counted[site.target, described] = counted.get((site.target, described), 0) + 1
-    told: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for (target, holder), count in counted.items():
         times = f" ({count} times)" if count > 1 else ""
-        told.setdefault(target, []).append(f"{target} is still held by {holder}{times}")
-    return told
+        found.setdefault(target, []).append(f"{target} is still held by {holder}{times}")
+    return found
 
 
 def _describe_holder(referrer: object, original: Any, site: Site) -> str | None:
     """One holder in words; None for what holds the original because of us or as a part of it."""
     if referrer is site.before or referrer is function_of(site.after):
         return None
-    # Not isinstance: a proxy of somebody else's passes for what it wraps.
+    # Not isinstance: a proxy of another library passes for what it wraps.
     kind = type(referrer)
     if kind is MethodType:
         return f"a bound method of an existing {type(cast(MethodType, referrer).__self__).__qualname__}"

@@ -25,12 +25,12 @@ def calls_inside(
     ours = threading.get_ident()
     found = []
     for thread, frame in frames.items():
-        who = OURSELVES if thread == ours else f"thread {names.get(thread, thread)}"
+        thread_name = OURSELVES if thread == ours else f"thread {names.get(thread, thread)}"
         for code in _stack(frame):
             if code in codes:
-                found.append(f"{who} is inside {codes[code]}")
+                found.append(f"{thread_name} is inside {codes[code]}")
             elif code in wrappers and thread != ours:
-                found.append(f"{who} is about to call it")
+                found.append(f"{thread_name} is about to call it")
     suspended = [code for code in codes if code.co_flags & _SUSPENDED]
     if suspended:
         found += [f"{codes[code]} is suspended" for code in _suspended(suspended)]

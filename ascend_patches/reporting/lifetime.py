@@ -51,7 +51,7 @@ def started_at(pid: int) -> int | None:
 
 
 def owner_of(pid: int) -> int | None:
-    """The user as whom a process runs."""
+    """The user that a process runs as."""
     try:
         return os.stat(f"{_PROC}/{pid}").st_uid
     except OSError:

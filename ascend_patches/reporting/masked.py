@@ -93,7 +93,7 @@ def _without_named(argument: str) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether what goes by this name is for nobody's eyes."""
+    """Whether the value of this name is a secret."""
     words = _words(name)
     if words and words[-1] in _PATHS:
         return False

@@ -1,7 +1,7 @@
 """Prometheus metrics: what the patches are doing, among the metrics of a process that has some anyway.
 
-Loaded by activation once somebody else has imported prometheus_client. Nothing here is on the way of a request: values
-are made up when they are scraped or, where prometheus_client is in its multi-process mode, when a state changes.
+Loaded by activation once the process itself has imported prometheus_client. Nothing here is on the way of a request:
+values are made up when they are scraped or, where prometheus_client is in its multi-process mode, when a state changes.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ class _Collector:
     def collect(self) -> list[Any]:
         states, *counters = families = self.describe()
         try:
-            for told in self._all():
-                states.add_metric((*told.state, str(told.pid)), 1)
+            for seen in self._all():
+                states.add_metric((*seen.state, str(seen.pid)), 1)
                 for what, family in zip(SHADOW, counters, strict=True):
-                    if what in told.shadow:
-                        family.add_metric((told.state.patch, str(told.pid)), told.shadow[what])
+                    if what in seen.shadow:
+                        family.add_metric((seen.state.patch, str(seen.pid)), seen.shadow[what])
         except Exception as error:  # or the whole scrape would fail
             self._complain(f"{type(error).__name__}: {error}")
         return families
@@ -106,7 +106,7 @@ class _Collector:
 
 
 class _Files:
-    """Keeps what is told where prometheus_client's multi-process mode merges it from.
+    """Keeps the values in the files that prometheus_client's multi-process mode merges.
 
     It adds a label pid to states, and the counts of all processes to each other.
     """
@@ -124,9 +124,9 @@ class _Files:
 
     def write(self) -> None:
         try:
-            told = list(_of_this_process(self._toolkit))
-            self._write_states({each.state for each in told})
-            for each in told:
+            values = list(_of_this_process(self._toolkit))
+            self._write_states({each.state for each in values})
+            for each in values:
                 self._write_counts(each.state.patch, each.shadow)
         except Exception as error:
             self._toolkit.complain(f"metrics cannot be written: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Reads a JSON file that anybody may have put there: nothing to wait for, nothing to follow, nothing without an end."""
+"""Reads a JSON file of unknown origin: it never waits, follows no link and reads no more than a bounded size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a settings file that only those could have written who may decide: as root, root alone."""
+"""Reads a settings file only if no other user could have written it: as root, root alone may write it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_trusted(file: str) -> str:
 
 
 def _refuse_if_others_can_write(file: str, status: os.stat_result) -> None:
-    """As root, read no file that somebody else could have written or put in place."""
+    """As root, read no file that another user could have written or put in place."""
     places = [(file, status), *((place, os.lstat(place)) for place in _path_and_links(file))]
     for place, status in places:
         # A link has no mode of its own, and in a sticky folder everybody keeps to what is theirs.

@@ -26,7 +26,10 @@ def settings_schema(patches: Iterable[Patch]) -> dict[str, Any]:
             "mode": {"enum": list(MODES), "description": "strict: the server does not start without its patches"},
             "unknown": _unknown(),
             **_trust(),
-            "report_readers": {"enum": list(REPORT_READERS), "description": "who may read the reports of processes"},
+            "report_readers": {
+                "enum": list(REPORT_READERS),
+                "description": "users that may read the reports",
+            },
             "patches": {
                 "type": "object",
                 "additionalProperties": False,

@@ -1,7 +1,7 @@
 """The way in behind opentelemetry-instrument, whose sitecustomize does not run the one that it hides.
 
 Loaded by the group ``opentelemetry_pre_instrument``, which opentelemetry-instrument has for this. Where ours is the one
-that it hides, the toolkit is started here; where nobody put ours on PYTHONPATH, nothing is.
+that it hides, the toolkit is started here; where ours is not on PYTHONPATH, nothing is started.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def unwaited(roots: Iterable[str]) -> tuple[str, ...]:
 
 
 def installed_pth() -> str | None:
-    """The text of the .pth file in place, or None; InstallError if it is somebody else's."""
+    """The text of the .pth file in place, or None; InstallError if it is another program's."""
     path = pth_path()
     try:
         with open(path, encoding="utf-8") as stream:

@@ -1,4 +1,4 @@
-"""The surroundings that gates are judged in: this process, or a release that somebody asks about."""
+"""The surroundings that gates are judged in: this process, or a release that is asked about."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Installed(NamedTuple):
 
 
 class Environment:
-    """What a gate may ask. This base class knows only what it was told; ``Here`` looks around."""
+    """What a gate may ask. This base class knows only what it was given; ``Here`` looks at this process."""
 
     def __init__(self, versions: Mapping[str, str | None]) -> None:
         """``versions`` maps a distribution to its version; absent ones are left out, None is an unknown version."""
@@ -45,7 +45,7 @@ class Environment:
         return self._known.get(distributions.normalised(name))
 
     def torch_npu_has(self, op: str, argument: str | None) -> bool | None:
-        """Whether torch_npu has an op, and the op an argument; None when that cannot be told here."""
+        """Whether torch_npu has an op, and the op an argument; None when that cannot be known here."""
         return None
 
     def without_versions(self) -> Environment:

@@ -48,7 +48,7 @@ def of_source(source: str, path: str) -> str | None:
 
 
 def plain_function(value: object) -> FunctionType | None:
-    """The function that somebody wrote, below descriptors and decorators that say what they wrap."""
+    """The function as it was written, below descriptors and decorators that say what they wrap."""
     seen: set[int] = set()
     while id(value) not in seen:
         seen.add(id(value))

@@ -68,7 +68,7 @@ class Clause(NamedTuple):
         return compare(_release(installed), _release(named))
 
     def hull(self) -> tuple[Cut, Cut]:
-        """Where what the clause admits begins and ends; what != leaves out in between is not told."""
+        """Where what the clause admits begins and ends; what != leaves out in between is not part of the answer."""
         before, after = self._around()
         start = {"==": before, ">=": before, ">": after}.get(self.sign, _FIRST)
         end = {"==": after, "<": before, "<=": after}.get(self.sign, _LAST)

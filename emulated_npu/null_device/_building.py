@@ -107,7 +107,7 @@ def _cache() -> Path:
 
 
 def _ours(path: Path) -> bool:
-    """Whether this user owns a file or folder and nobody else can write to it."""
+    """Whether this user owns a file or folder and no other user can write to it."""
     try:
         found = path.lstat()
     except OSError:
