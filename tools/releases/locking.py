@@ -120,11 +120,11 @@ def look(patch: Patch, pair: Pair, code: Sources) -> list[Seen]:
 
 
 def refuse_what_is_nowhere(seen: list[Seen]) -> None:
-    """What a variant relies on has to be there on one release at least: else its name is misspelt."""
-    there = {(one.patch.name, one.variant, name) for one in seen for name in _there(one)}
+    """What a patch relies on has to be there on one release at least: else its name is misspelt."""
+    there = {(one.patch.name, name) for one in seen for name in _there(one)}
     for one in seen:
-        nowhere = [name for name in one.relied_on if (one.patch.name, one.variant, name) not in there]
-        one.problems += [f"relies on {name}, which no release of the variant has" for name in nowhere]
+        nowhere = [name for name in one.relied_on if (one.patch.name, name) not in there]
+        one.problems += [f"relies on {name}, which no release has" for name in nowhere]
 
 
 def _there(one: Seen) -> list[str]:

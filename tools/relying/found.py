@@ -30,11 +30,10 @@ class Dependency(NamedTuple):
     how: str
 
     @property
-    def known(self) -> bool:
-        """Whether the variant replaces it or relies on it."""
+    def examined(self) -> tuple[str, ...]:
+        """All that the variant replaces or relies on."""
         patch = next(patch for patch in PATCHES if patch.name == self.patch)
-        variant = next(variant for variant in patch.variants if variant.name == self.variant)
-        return self.name in variant.examined
+        return next(variant.examined for variant in patch.variants if variant.name == self.variant)
 
     @property
     def why_harmless(self) -> str | None:
@@ -49,9 +48,18 @@ def dependencies(pair: Pair, store: Store) -> list[Dependency]:
     return list(_read(recorded(pair, store)))
 
 
+def known(found: list[Dependency]) -> set[str]:
+    """What the applied patches replace or rely on.
+
+    One patch may count on what another knows: it takes another's way only while that one's replacement is in place.
+    """
+    return {name for each in found for name in each.examined}
+
+
 def unknown(found: list[Dependency]) -> list[Dependency]:
     """Those that are neither replaced, nor relied on, nor declared harmless."""
-    return [each for each in found if not each.known and each.why_harmless is None]
+    names = known(found)
+    return [each for each in found if each.name not in names and each.why_harmless is None]
 
 
 def recorded(pair: Pair, store: Store) -> str:

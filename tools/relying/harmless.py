@@ -31,6 +31,14 @@ HARMLESS = (
     Harmless("vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward", _DISPATCH),
     Harmless("vllm.platforms.*:*Platform.is_*", _PLATFORM),
     Harmless("vllm*.envs:__getattr__", "reads an environment variable by name; what is read with it is asked by name"),
+    Harmless("vllm_ascend.attention.mla_v1:AscendMLAMetadata.__init__", "made by its dataclass from fields"),
+    Harmless("vllm.platforms:__getattr__", _PLATFORM),
+    Harmless("vllm.utils.platform_utils:is_pin_memory_available", _PLATFORM),
+    Harmless("vllm.model_executor.models.*:*.__call__", "what compiling a block puts in front of its forward"),
+    Harmless(
+        "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.fast_pos_embed_interpolate",
+        "from 0.20 on vllm-ascend puts its own in its place; the function that both call is relied on",
+    ),
     Harmless("vllm.utils.gpu_sync_debug:*", "a switch for debugging on other devices"),
     Harmless(
         "vllm_ascend.multistream.context:get_multistream_comm_context",

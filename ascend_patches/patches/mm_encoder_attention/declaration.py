@@ -20,6 +20,26 @@ def _attends_by(target: str, replace: str) -> Rewrite:
 
 
 _ALONE = absent("vllm-ascend")
+_ALONE_USES = (
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.__init__",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.forward_native",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention._forward_sdpa",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.view_qkv_to_4d",
+    "vllm.v1.attention.ops.vit_attn_wrappers:vit_torch_sdpa_wrapper",
+    "vllm.v1.attention.ops.vit_attn_wrappers:torch_sdpa_wrapper",
+    "vllm.v1.attention.ops.vit_attn_wrappers:apply_sdpa",
+)
+_ASCEND_USES = (
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.__init__",
+    _ASCEND_MADE,
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention.reshape_qkv_to_3d",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._reshape_qkv_to_3d",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._maybe_compute_cu_seqlens",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._maybe_compute_actual_seq_lengths",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._maybe_unpad_output",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention.maybe_recompute_cu_seqlens",
+    "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention.compute_max_seqlen",
+)
 _FUSED_INFER = (
     "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._forward_eager_fia",
     "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention._run_vit_fia",
@@ -78,7 +98,11 @@ PATCH = Patch(
             ),
             relies_on=(
                 "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention.__init__",
+                "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention.forward_native",
                 "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention._forward_sdpa",
+                "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention.reshape_qkv_to_4d",
+                "vllm.attention.ops.vit_attn_wrappers:vit_torch_sdpa_wrapper",
+                "vllm.attention.ops.vit_attn_wrappers:torch_sdpa_wrapper",
             ),
         ),
         Variant(
@@ -90,16 +114,18 @@ PATCH = Patch(
                     "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_of_vllm",
                 ),
             ),
-            relies_on=(
-                "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.__init__",
-                "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention._forward_sdpa",
-            ),
+            relies_on=_ALONE_USES,
         ),
         Variant(
             "vllm-ascend-0.13",
             gate=version_in("vllm-ascend", ">=0.13,<0.15"),
             rewrites=(
                 _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_13"),
+            ),
+            relies_on=(
+                "vllm.attention.layers.mm_encoder_attention:MMEncoderAttention.__init__",
+                *_ASCEND_USES,
+                "vllm_ascend.utils:get_ascend_device_type",
             ),
         ),
         Variant(
@@ -113,6 +139,7 @@ PATCH = Patch(
                     original_as="upstream_init",
                 ),
             ),
+            relies_on=(*_ASCEND_USES, "vllm_ascend.utils:get_ascend_device_type"),
         ),
         Variant(
             "vllm-ascend-0.16",
@@ -120,7 +147,7 @@ PATCH = Patch(
             rewrites=(
                 _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_15"),
             ),
-            relies_on=(_ASCEND_MADE,),
+            relies_on=_ASCEND_USES,
         ),
         Variant(
             "vllm-ascend-0.18",
@@ -128,7 +155,7 @@ PATCH = Patch(
             rewrites=(
                 _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_18"),
             ),
-            relies_on=(_ASCEND_MADE,),
+            relies_on=_ASCEND_USES,
         ),
         Variant(
             "vllm-ascend-0.19",
@@ -137,7 +164,7 @@ PATCH = Patch(
                 _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_19"),
             ),
             relies_on=(
-                _ASCEND_MADE,
+                *_ASCEND_USES,
                 "vllm_ascend.device.device_op:BaseDeviceAdaptor.npu_flash_attention",
                 "vllm_ascend.device.device_op:A5DeviceAdaptor.npu_flash_attention",
             ),
@@ -148,7 +175,7 @@ PATCH = Patch(
             rewrites=(
                 _attends_by(_ASCEND, "ascend_patches.patches.mm_encoder_attention.replacements:forward_oot_0_22"),
             ),
-            relies_on=(_ASCEND_MADE, *_FUSED_INFER),
+            relies_on=(*_ASCEND_USES, *_FUSED_INFER),
         ),
         Variant(
             "vllm-ascend-0.23",
@@ -162,8 +189,10 @@ PATCH = Patch(
                 ),
             ),
             relies_on=(
-                _ASCEND_MADE,
+                *_ASCEND_USES,
                 *_FUSED_INFER,
+                "vllm.model_executor.custom_op:maybe_get_oot_by_class",
+                "vllm_ascend.worker.encoder_acl_graph:get_encoder_forward_context",
                 "vllm_ascend.worker.encoder_acl_graph:maybe_compute_actual_seq_lengths",
             ),
         ),

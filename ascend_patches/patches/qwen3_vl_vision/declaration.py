@@ -29,11 +29,22 @@ _POSITIONS = "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.fast_p
 # From 0.20 on vllm-ascend puts its own method in place of that one, which calls this function.
 _INTERPOLATED = "vllm.model_executor.models.qwen3_vl:pos_embed_interpolate_native"
 _LENGTHS = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_compute_sequence_lengths"
+_LONGEST_OF_LAYER = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.compute_max_seqlen"
+_LENGTHS_OF_LAYER = (
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_compute_seq_lens"
+)
 _RECOMPUTED = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_recompute_cu_seqlens"
+_HOOKS_0_17 = (_LONGEST_OF_LAYER, _LENGTHS, _RECOMPUTED)
+_HOOKS_0_18 = (_LONGEST_OF_LAYER, _LENGTHS_OF_LAYER, _RECOMPUTED)
 _ALWAYS = (
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.__init__",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.rot_pos_emb",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.rot_pos_ids",
+    "vllm.model_executor.layers.rotary_embedding.base:RotaryEmbedding.get_cos_sin",
+    "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.device",
+    "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.dtype",
+    "vllm.model_executor.models.qwen3_vl:Qwen3_VisionPatchEmbed.forward",
+    "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.__init__",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.forward",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionPatchMerger.forward",
     *_ATTENTION_USES,
@@ -66,15 +77,27 @@ PATCH = Patch(
     retire="once the oldest vllm-ascend in use hands host sequence lengths to the encoder attention of Qwen3-VL",
     variants=(
         _variant("vllm-0.13", ">=0.13,<0.17", _ENCODER_0_13, _ATTENTION_0_13, relies_on=(_LONGEST, _POSITIONS)),
+        _variant("vllm-0.17", ">=0.17,<0.18", _ENCODER_0_17, _ATTENTION_0_17, relies_on=(*_HOOKS_0_17, _POSITIONS)),
         _variant(
-            "vllm-0.17", ">=0.17,<0.18", _ENCODER_0_17, _ATTENTION_0_17, relies_on=(_LENGTHS, _RECOMPUTED, _POSITIONS)
+            "vllm-0.18",
+            ">=0.18,<0.19",
+            _ENCODER_0_18,
+            _ATTENTION_0_17,
+            relies_on=(*_HOOKS_0_18, _POSITIONS),
         ),
-        _variant("vllm-0.18", ">=0.18,<0.19", _ENCODER_0_18, _ATTENTION_0_17, relies_on=(_RECOMPUTED, _POSITIONS)),
         _variant(
-            "vllm-0.19", ">=0.19,<0.20", _ENCODER_0_19, _ATTENTION_0_17, relies_on=(_PREPARED, _RECOMPUTED, _POSITIONS)
+            "vllm-0.19",
+            ">=0.19,<0.20",
+            _ENCODER_0_19,
+            _ATTENTION_0_17,
+            relies_on=(_PREPARED, *_HOOKS_0_18, _POSITIONS),
         ),
         _variant(
-            "vllm-0.20", ">=0.20", _ENCODER_0_19, _ATTENTION_0_17, relies_on=(_PREPARED, _RECOMPUTED, _INTERPOLATED)
+            "vllm-0.20",
+            ">=0.20",
+            _ENCODER_0_19,
+            _ATTENTION_0_17,
+            relies_on=(_PREPARED, *_HOOKS_0_18, _INTERPOLATED),
         ),
     ),
     exemptions=(Exemption(version_in("vllm", "<0.13"), "vLLM has no Qwen3-VL whose attention this could serve"),),

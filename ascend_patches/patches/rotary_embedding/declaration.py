@@ -19,6 +19,13 @@ _PROCESSED = (
     "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb._pre_process",
     "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb._post_process",
 )
+_COMPUTED_ALONE = "vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward_native"
+_PROCESSED_BY_ASCEND = (
+    _ASCEND_MADE,
+    *_PROCESSED,
+    "vllm_ascend.ops.rotary_embedding:AscendApplyRotaryEmb._pre_process",
+    "vllm_ascend.ops.rotary_embedding:AscendApplyRotaryEmb._post_process",
+)
 _ALONE = absent("vllm-ascend")
 
 
@@ -43,13 +50,13 @@ PATCH = Patch(
             "vllm-0.13",
             gate=version_in("vllm", ">=0.13,<0.14") & _ALONE,
             rewrites=_turned_by(_VLLM, "ascend_patches.patches.rotary_embedding.replacements:forward_oot_of_vllm_0_13"),
-            relies_on=_MADE_AND_COMPUTED,
+            relies_on=(*_MADE_AND_COMPUTED, _COMPUTED_ALONE),
         ),
         Variant(
             "vllm-0.14",
             gate=version_in("vllm", ">=0.14") & _ALONE,
             rewrites=_turned_by(_VLLM, "ascend_patches.patches.rotary_embedding.replacements:forward_oot_of_vllm"),
-            relies_on=_PROCESSED,
+            relies_on=(*_PROCESSED, _COMPUTED_ALONE),
         ),
         Variant(
             "vllm-ascend-0.13",
@@ -61,15 +68,14 @@ PATCH = Patch(
             "vllm-ascend-0.14",
             gate=version_in("vllm-ascend", ">=0.14,<0.30"),
             rewrites=_turned_by(_ASCEND, "ascend_patches.patches.rotary_embedding.replacements:forward_oot"),
-            relies_on=(_ASCEND_MADE, *_PROCESSED),
+            relies_on=_PROCESSED_BY_ASCEND,
         ),
         Variant(
             "vllm-ascend-0.30",
             gate=version_in("vllm-ascend", ">=0.30"),
             rewrites=_turned_by(_ASCEND, "ascend_patches.patches.rotary_embedding.replacements:forward_oot_0_30"),
             relies_on=(
-                _ASCEND_MADE,
-                *_PROCESSED,
+                *_PROCESSED_BY_ASCEND,
                 "vllm_ascend.device.hardware_profile:get_current_hardware_profile",
                 "vllm_ascend.device.hardware_profile:HardwareProfile.supports",
             ),

@@ -69,6 +69,9 @@ _QWEN2_PREPARED = _prepared_apart(
 _QWEN2_5 = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.forward"
 _QWEN2_5_CALLED = (
     "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.__init__",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.device",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.dtype",
+    "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.invert_permutation",
     "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.rotary_pos_emb_thw",
     "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.get_window_index_thw",
     "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.get_rope_by_thw",
@@ -100,6 +103,7 @@ _QWEN2_5_HOOKED = _replaced(
     *_QWEN2_5_CALLED,
     _QWEN2_5_METADATA,
     "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.compute_max_seqlen",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_compute_seq_lens",
     "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_recompute_cu_seqlens",
 )
 
@@ -124,8 +128,12 @@ _GLM_MADE = _replaced(
     _GLM,
     "ascend_patches.patches.vision_seq_lens.glm4_1v:forward_0_13",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.__init__",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.device",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.dtype",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.rot_pos_emb",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.compute_attn_mask_seqlen",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionPatchEmbed.forward",
+    "vllm.model_executor.models.glm4_1v:Glm4vPatchMerger.forward",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionEmbeddings.forward",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionBlock.forward",
 )
@@ -163,14 +171,17 @@ def _kimi_attention(replace: str, *relies_on: str) -> Part:
     )
 
 
-_KIMI_ROPE = "vllm.model_executor.models.kimi_k25_vit:apply_rope"
+_KIMI_ROPE = (
+    "vllm.model_executor.models.kimi_k25_vit:apply_rope",
+    "vllm.model_executor.models.kimi_k25_vit:_apply_rope_input_validation",
+)
 _KIMI_0_15 = (
     _KIMI_MADE,
-    _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_15", _KIMI_ROPE),
+    _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_15", *_KIMI_ROPE),
 )
 _KIMI_0_23 = (
     _KIMI_PREPARED,
-    _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_23", _KIMI_ROPE),
+    _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_23", *_KIMI_ROPE),
 )
 _KIMI_0_29 = (_KIMI_PREPARED, _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_29"))
 
