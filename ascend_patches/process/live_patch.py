@@ -286,8 +286,8 @@ class LivePatch:
                 self.code.keep(rewrite.target)
         done = put_in_place(due, self._in_front, *event, _all_sites(self.host))
         self.sites.update((site.target, site) for site in done)
-        # Only what a module imported itself can have taken a name from it when it has only just been executed.
-        self.late += [site for site in done if site.target.module != event.module]
+        # A module that has only just been executed is held by what it made itself, and by nothing else.
+        self.late += [site for site in done if site.target.module != event.module or site.is_held_by_others()]
         self._show_progress(variant)
 
     def _in_front(self, rewrite: Rewrite, found: Found, value: Any) -> Any:

@@ -75,6 +75,16 @@ class Site:
         names = getattr(getattr(function, "__code__", None), "co_names", ())
         return isinstance(self.owner, type) and (self.keeps_original_in is not None or "super" in names)
 
+    def is_held_by_others(self) -> bool:
+        """Whether there are references to the original that are not ours: a table, a default, another name in a class.
+
+        Their number says so at once; who they are takes a search through all objects.
+        """
+        ours = 1 if function_of(self.before) is not self.before else 2  # its descriptor; this object's two names for it
+        ours += self.keeps_original_in is not None
+        ours += getattr(function_of(self.replacement), "__wrapped__", None) is function_of(self.before)  # advice
+        return sys.getrefcount(function_of(self.before)) > ours + 1  # and that of the call
+
     def overwritten_by(self) -> str:
         """Whose work is reached at the target now, in words; empty as long as it is ours.
 

@@ -100,3 +100,22 @@ def test_two_patches_that_would_keep_their_originals_as_one_name_are_told_apart(
     result = world.python("import vllm.engine as e\nprint(json.dumps([e.f(), e.g()]))\n" + SHOW, start=True)
     assert result.stdout.splitlines()[0] == '[["ours", "f"], "g"]'
     assert "give each a name of its own" in result.patch("of-g")["reason"]
+
+
+@pytest.mark.parametrize(
+    ("held", "holder"),
+    [
+        ("TABLE = {'key': greet}", "under 'key'"),
+        ("import functools\nBOUND = functools.partial(greet, 'me')", "partial"),
+        ("def other(f=greet): ...", "a tuple"),
+        ("class Other:\n    again = greet", "under 'again'"),
+        ("import json\njson.handler = [greet]", "a list"),
+    ],
+)
+def test_references_that_a_module_took_while_it_was_executed_are_named(held: str, holder: str, greeting: World) -> None:
+    file = greeting.folder / "vllm" / "engine.py"
+    file.write_text(f"{file.read_text()}\n{held}\n")
+    result = greeting.python("import vllm.engine\n" + SHOW, start=True)
+    reason = result.patch("greeting")["reason"]
+    assert "existing objects keep the old code: vllm.engine:greet is still held by" in reason
+    assert holder in reason
