@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import stat
@@ -18,6 +19,7 @@ from engines.processes import WORKER, Process
 from engines.running import Engine
 from engines.storms import SETTINGS, Storms
 
+ROOT = Path(__file__).resolve().parents[2]
 FAKE = Path(__file__).with_name("fake_engine.py")
 
 
@@ -153,3 +155,9 @@ def test_the_plot_has_a_line_for_each_start_and_a_mark_for_each_thing_that_happe
     space = "{http://www.w3.org/2000/svg}"
     assert len(drawn.findall(f".//{space}polyline")) == len(result["memory_in_mib"])
     assert len(drawn.findall(f".//{space}path")) == 1 + len(result["storms_at"])
+
+
+def test_the_kept_run_is_without_complaint_and_its_plot_is_of_it() -> None:
+    kept = json.loads((ROOT / "docs" / "chaos.json").read_text(encoding="utf-8"))
+    assert (kept["complaints"], kept["different"], kept["failed"]) == ([], 0, 0)
+    assert (ROOT / "docs" / "chaos.svg").read_text(encoding="utf-8") == chaos_plot.plot(kept)
