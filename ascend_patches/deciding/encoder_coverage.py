@@ -17,6 +17,10 @@ REASONS = {
     "vllm.model_executor.models.funasr:FunASRAudioAttention": (
         "its layers are given no boundaries: each audio is a row, and nothing is read"
     ),
+    "vllm.model_executor.models.cohere_compass:Cohere_VisionTransformer": (
+        "the first releases that have it name a transformers without its configuration, and nothing could be verified; "
+        "with vllm-ascend it brings lengths that stay on the host"
+    ),
     "vllm.models.minimax_m3.common.vision_tower:MiniMaxVLEncoder": (
         "its rotary tables are a kernel of Triton, so without vllm-ascend it runs on no NPU"
     ),

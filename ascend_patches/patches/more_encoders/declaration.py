@@ -231,12 +231,6 @@ ROWS = (
         where=_ALONE,
     ),
     Row(
-        "Cohere Compass",
-        "0.30",
-        (_advice("vllm.model_executor.models.cohere_compass:Cohere_VisionTransformer.forward", _CALL), _MOVED),
-        where=_ALONE,
-    ),
-    Row(
         "MuseGlimmer",
         "0.28",
         (_advice("vllm.model_executor.models.muse_glimmer:MuseGlimmerVisionEncoder.forward", _CALL), _MOVED),
