@@ -12,9 +12,9 @@ LARGEST = 32
 
 
 def repeated(images: int, *, video: bool = False) -> Grids:
-    """The grids of a forward that comes again: so many pictures of a few sizes, or a video of eight frames."""
+    """The grids of a forward that comes again: so many pictures of a few sizes, or a video of four frames."""
     if video:
-        return [[8, 16, 16]]
+        return [[4, 16, 16]]
     return [[1, *_SIZES[index % len(_SIZES)]] for index in range(images)]
 
 
@@ -26,5 +26,5 @@ def new(images: int, seed: int, *, video: bool = False) -> Grids:
         return 2 * draw.randint(2, LARGEST // 2)
 
     if video:
-        return [[draw.randint(2, 12), side(), side()]]
+        return [[draw.randint(1, 4), side(), side()]]
     return [[1, side(), side()] for _ in range(images)]

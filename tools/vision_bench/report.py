@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Results = dict[str, Any]
-"""``measured`` (the day), ``layers`` and ``releases``: what ``measure`` and ``timing`` printed, by release."""
+"""``measured`` (the day), ``layers`` and ``releases``: what ``measure`` printed, by release."""
 
 _SERVES = {
     "mm-encoder-attention": ("Qwen3-VL", "Qwen2-VL"),
@@ -32,18 +32,7 @@ before and after the patches, in one process each. Every cell reads upstream -> 
 * difference: the largest between the two outputs, in float32 and bfloat16; 0 means that every bit is the same. On
   vLLM alone the unpatched release has no NPU attention: it computes sequence by sequence with another kernel.
 
-Counts are of operators, not of time.
-"""
-
-_ABOUT_TIMES = """## Times
-
-Milliseconds of one forward in bfloat16, medians; both sides in one process, turn by turn. On a CPU it is the time that
-the process computed, so that others on the machine count less.
-{where}
-
-No op of torch_npu is run here: plain torch stands in for the attention and the rotation, and on a CPU a copy from the
-device waits for nothing, because there is none. So these times say little about an NPU: what the patches take out is
-waiting and launching, which a CPU does not do; what is left to see is their own Python and the machine's noise.
+Counts are of operators, not of time: `tools/bench_host` has the host's time, and [its page](bench_host.md).
 """
 
 
@@ -57,7 +46,7 @@ def page(results: Results) -> str:
         if name in found["encoders"]
     ]
     about = f"{results['layers']} layers; two images and a video of two frames. Measured on {results['measured']}."
-    return "\n".join([_ABOUT, about, "", *_HEAD, *rows, "", *_times(releases)])
+    return "\n".join([_ABOUT, about, "", *_HEAD, *rows, ""])
 
 
 def carried(results: Results) -> dict[str, Any]:
@@ -86,24 +75,6 @@ def carried(results: Results) -> dict[str, Any]:
 
 def _names(releases: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for found in releases.values() for name in found["encoders"]))
-
-
-def _times(releases: dict[str, Any]) -> list[str]:
-    devices = dict.fromkeys(device for found in releases.values() for device in found["times"]["devices"])
-    if not devices:
-        return []
-    named = {device: found["times"]["of"][device] for found in releases.values() for device in found["times"]["of"]}
-    where = f"On {', '.join(named.values())}." + ("" if "cuda" in devices else " There was no CUDA to time on.")
-    rows = [
-        f"| {name} | {release} | {device} | {old:.1f} -> {new:.1f} | {new / old:.2f} |"
-        for name in _names(releases)
-        for release, found in releases.items()
-        for device in devices
-        if name in found["times"]["devices"].get(device, {})
-        for old, new in [found["times"]["devices"][device][name].values()]
-    ]
-    head = ("| encoder | release | device | ms | ratio |", "| --- | --- | --- | --- | --- |")
-    return [_ABOUT_TIMES.format(where=where), *head, *rows, ""]
 
 
 def _row(name: str, release: str, found: dict[str, Any]) -> str:
