@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def merged(kept: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def page(results: dict[str, Any]) -> str:
-    lines = [_ABOUT.format(**results)]
+    lines = [_ABOUT.format(**results), _spread(results), ""]
     lines += [
         "## Host time, patched / upstream",
         "",
@@ -72,6 +73,16 @@ def page(results: dict[str, Any]) -> str:
         ]
         lines += ["| encoder | release | upstream | patched |", "| --- | --- | --- | --- |", *blocks]
     return "\n".join([*lines, ""])
+
+
+def _spread(results: dict[str, Any]) -> str:
+    """How far the pairs of turns of a case lie apart, so that a reader knows what a difference means."""
+    found = [case[kind] for _, _, case in _cases(results) for kind in ("again", "new") if kind in case]
+    half = statistics.median((each["ratio_high"] - each["ratio_low"]) / 2 / each["ratio"] for each in found)
+    return (
+        "Read the ratios, not the microseconds: the machine is shared. Half of a case's pairs of turns lie within "
+        f"{100 * half:.0f} % of its ratio (the median of all cases)."
+    )
 
 
 def _entries(results: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
