@@ -80,7 +80,7 @@ class TestExplain:
     def test_shows_the_numbers_of_a_patch(self, patch: str) -> None:
         found = measured.of_patch(patch)
         assert found is not None
-        said = " ".join(explain(patch).split())
+        said = " ".join(explain(patch, "--all").split())
         assert [line for line in measured.in_words(found) if line not in said] == []
 
     def test_has_them_as_data(self) -> None:
