@@ -1,0 +1,71 @@
+"""tools/peers: scores of other people's tests, and what counts as worse."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from peer_tests import page, peer_runs
+from peer_tests.suites import SUITES
+
+SCORE = page.Score(
+    "vllm-ascend==0.23.0",
+    "tests/ut/ops/test_mla.py",
+    {"T::a": "passed", "T::b": "passed", "T::c": "failed", "T::d": "skipped"},
+    {"T::a": "passed", "T::b": "failed", "T::c": "passed", "T::d": "skipped"},
+)
+
+
+def test_a_test_is_worse_only_where_it_passes_unpatched_and_does_not_patched() -> None:
+    assert SCORE.worse == ["vllm-ascend==0.23.0 tests/ut/ops/test_mla.py T::b"]
+
+
+def test_a_row_says_how_many_pass_of_those_that_were_run_on_both_sides() -> None:
+    assert page.row(SCORE) == (
+        "| vllm-ascend==0.23.0 | tests/ut/ops/test_mla.py | 2 of 3, 1 skipped | 2 of 3, 1 skipped | 1 |"
+    )
+
+
+def test_a_file_that_did_not_end_says_so_instead_of_a_score() -> None:
+    unfinished = {"(the file)": "not done after 6 minutes"}
+    score = page.Score("r", "f", unfinished, unfinished)
+    assert page.row(score) == "| r | f | not done after 6 minutes | not done after 6 minutes | 0 |"
+    assert score.worse == []
+
+
+def test_the_page_lists_every_test_that_is_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "PAGE", tmp_path / "peers.md")
+    monkeypatch.setitem(page.EXPLAINED, "T::b", "it looks at a name that is replaced")
+    page.write([SCORE])
+    assert "test_mla.py T::b`: it looks at a name that is replaced" in page.PAGE.read_text("utf-8")
+
+
+def test_outcomes_are_read_from_pytest_s_report() -> None:
+    report = """
+        <testsuite>
+          <testcase classname="tests.ut.test_x.TestY" name="test_a[1]" />
+          <testcase classname="tests.ut.test_x.TestY" name="test_b"><failure message="no" /></testcase>
+          <testcase classname="tests.ut.test_x.TestY" name="test_c"><error message="no" /></testcase>
+          <testcase classname="tests.ut.test_x.TestY" name="test_d"><skipped message="no" /></testcase>
+        </testsuite>
+    """
+    cases = ElementTree.fromstring(report).iter("testcase")
+    assert {peer_runs._name(case): peer_runs._outcome(case) for case in cases} == {
+        "TestY::test_a[1]": "passed",
+        "TestY::test_b": "failed",
+        "TestY::test_c": "failed",
+        "TestY::test_d": "skipped",
+    }
+
+
+def test_tests_find_the_configurations_that_they_name_and_a_command_that_says_there_is_an_npu(tmp_path: Path) -> None:
+    with peer_runs._surroundings(tmp_path) as place:
+        config = json.loads((place / "work" / "Qwen" / "Qwen3-8B" / "config.json").read_text("utf-8"))
+        assert config["num_attention_heads"] == 32
+        assert (place / "bin" / "npu-smi").stat().st_mode & 0o100
+
+
+def test_every_suite_is_of_a_release_that_is_supported() -> None:
+    assert [suite.pair.name for suite in SUITES.values()] == list(SUITES)
