@@ -7,10 +7,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from peer_tests import page, peer_runs
+from peer_tests import peer_runs, peer_scores
 from peer_tests.suites import SUITES
 
-SCORE = page.Score(
+SCORE = peer_scores.Score(
     "vllm-ascend==0.23.0",
     "tests/ut/ops/test_mla.py",
     {"T::a": "passed", "T::b": "passed", "T::c": "failed", "T::d": "skipped"},
@@ -23,23 +23,23 @@ def test_a_test_is_worse_only_where_it_passes_unpatched_and_does_not_patched() -
 
 
 def test_a_row_says_how_many_pass_of_those_that_were_run_on_both_sides() -> None:
-    assert page.row(SCORE) == (
+    assert peer_scores.row(SCORE) == (
         "| vllm-ascend==0.23.0 | tests/ut/ops/test_mla.py | 2 of 3, 1 skipped | 2 of 3, 1 skipped | 1 |"
     )
 
 
 def test_a_file_that_did_not_end_says_so_instead_of_a_score() -> None:
     unfinished = {"(the file)": "not done after 6 minutes"}
-    score = page.Score("r", "f", unfinished, unfinished)
-    assert page.row(score) == "| r | f | not done after 6 minutes | not done after 6 minutes | 0 |"
+    score = peer_scores.Score("r", "f", unfinished, unfinished)
+    assert peer_scores.row(score) == "| r | f | not done after 6 minutes | not done after 6 minutes | 0 |"
     assert score.worse == []
 
 
 def test_the_page_lists_every_test_that_is_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "PAGE", tmp_path / "peers.md")
-    monkeypatch.setitem(page.EXPLAINED, "T::b", "it looks at a name that is replaced")
-    page.write([SCORE])
-    assert "test_mla.py T::b`: it looks at a name that is replaced" in page.PAGE.read_text("utf-8")
+    monkeypatch.setattr(peer_scores, "PAGE", tmp_path / "peers.md")
+    monkeypatch.setitem(peer_scores.EXPLAINED, "T::b", "it looks at a name that is replaced")
+    peer_scores.write([SCORE])
+    assert "test_mla.py T::b`: it looks at a name that is replaced" in peer_scores.PAGE.read_text("utf-8")
 
 
 def test_outcomes_are_read_from_pytest_s_report() -> None:

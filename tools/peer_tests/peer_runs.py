@@ -15,7 +15,7 @@ from pathlib import Path
 from releases import runner
 from releases.store import Store
 
-from .page import Score
+from .peer_scores import Score
 from .suites import Suite
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
