@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr = Output(sys.stderr)
     try:
         parsed = parser().parse_args(arguments)
+        if any("\0" in word for word in (sys.argv[1:] if arguments is None else arguments)):
+            raise UsageError("an argument holds a null byte, which no name and no path has")
         module, _, function = parsed.run.partition(":")
         code = int(getattr(import_module(f"ascend_patches.commands.{module}"), function)(parsed))
         if output is not None:
@@ -114,7 +116,7 @@ _EXAMPLES = {
     "list": ("ascend-patches list", "ascend-patches list --names"),
     "explain": ("ascend-patches explain rotary-embedding", "ascend-patches explain rotary-embedding --all"),
     "doctor": ("ascend-patches doctor", "ascend-patches doctor --json"),
-    "report": ("ascend-patches report", "ascend-patches report --dir /run/ap > report.md"),
+    "report": ("ascend-patches report", "ascend-patches report --dir /run/ap"),
     "check": (
         "ascend-patches check vllm-ascend==0.23.0               its vLLM is filled in",
         "ascend-patches check vllm==0.26.0 vllm-ascend==0.26.0rc1",
