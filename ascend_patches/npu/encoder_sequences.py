@@ -45,7 +45,7 @@ def as_in_0_13(model: Any, boundaries: Boundaries, device: torch.device) -> Told
 
 
 def as_in_0_17(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
-    attention, backend = _attention(), model.attn_backend
+    attention, backend = encoder_attention(), model.attn_backend
     lengths = attention.maybe_compute_sequence_lengths(backend, boundaries)
     longest = attention.compute_max_seqlen(backend, boundaries)
     recomputed = attention.maybe_recompute_cu_seqlens(backend, boundaries, model.hidden_size, model.tp_size)
@@ -57,7 +57,7 @@ def as_in_0_17(model: Any, boundaries: Boundaries, device: torch.device) -> Told
 
 
 def as_in_0_18(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
-    attention, backend = _attention(), model.attn_backend
+    attention, backend = encoder_attention(), model.attn_backend
     # Models have these from 0.21 on.
     more = {name: getattr(model, name) for name in ("fp8_padded_hidden_size",) if hasattr(model, name)}
     return {
@@ -69,7 +69,8 @@ def as_in_0_18(model: Any, boundaries: Boundaries, device: torch.device) -> Told
     }
 
 
-def _attention() -> Any:
+def encoder_attention() -> Any:
+    """The class whose hooks models ask, of which a platform may have its own."""
     from vllm.model_executor.layers.attention.mm_encoder_attention import MMEncoderAttention
 
     return MMEncoderAttention

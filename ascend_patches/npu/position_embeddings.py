@@ -30,8 +30,17 @@ class Places(NamedTuple):
 
 def places(side: int, merge: int, dtype: torch.dtype, grids: Sequence[Grid]) -> Places:
     """Of images, on the host, in a square of side * side positions; merged patches are neighbours."""
+    return _places(side, merge, dtype, grids, in_turn=False)
+
+
+def places_in_turn(side: int, merge: int, dtype: torch.dtype, grids: Sequence[Grid]) -> Places:
+    """The same, with weights rounded as Qwen3-Omni rounds them."""
+    return _places(side, merge, dtype, grids, in_turn=True)
+
+
+def _places(side: int, merge: int, dtype: torch.dtype, grids: Sequence[Grid], *, in_turn: bool) -> Places:
     sizes = list(dict.fromkeys((rows, columns) for _, rows, columns in grids))
-    indices, weights = zip(*(_corners(rows, columns, side, merge) for rows, columns in sizes), strict=True)
+    indices, weights = zip(*(_corners(rows, columns, side, merge, in_turn) for rows, columns in sizes), strict=True)
     alike = [(1, *size) for size in sizes] == [tuple(grid) for grid in grids]
     order = torch.empty(0, dtype=torch.int64) if alike else _patches(sizes, grids)
     return Places(torch.cat(indices, dim=1), torch.cat(weights, dim=1).to(dtype), order)
@@ -41,12 +50,23 @@ def interpolated(table: torch.Tensor, at: Places, dtype: torch.dtype) -> torch.T
     """[patches, width]: bilinear in a table of learned positions."""
     embeddings = table[at.indices]
     embeddings *= at.weights
-    by_size = embeddings.sum(dim=0).to(dtype)
+    return _of_images(embeddings.sum(dim=0).to(dtype), at)
+
+
+def interpolated_in_turn(table: torch.Tensor, at: Places) -> torch.Tensor:
+    """The same, added up one after the other, as Qwen3-Omni does."""
+    embeddings = table[at.indices]
+    embeddings *= at.weights
+    first, second, third, fourth = embeddings.unbind(dim=0)
+    return _of_images(first + second + third + fourth, at)
+
+
+def _of_images(by_size: torch.Tensor, at: Places) -> torch.Tensor:
     return by_size.index_select(0, at.order) if at.order.numel() else by_size
 
 
 @lru_cache(maxsize=256)
-def _corners(rows: int, columns: int, side: int, merge: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _corners(rows: int, columns: int, side: int, merge: int, in_turn: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """For each patch the four learned positions around it, [4, patches], and their weights, [4, patches, 1]."""
     above, below, down = _between(rows, side)
     left, right, along = _between(columns, side)
@@ -54,7 +74,7 @@ def _corners(rows: int, columns: int, side: int, merge: int) -> tuple[torch.Tens
     # In this order, and in float32: rounded otherwise, the numbers would not be those of the releases.
     both = down * along
     only_down, only_along = down - both, along - both
-    neither = 1 - down - only_along
+    neither = 1 - down - along + both if in_turn else 1 - down - only_along
     indices = [top[:, None] * side + edge[None, :] for top in (above, below) for edge in (left, right)]
     by_place = torch.arange(rows * columns).view(rows, columns)
     order = rearrange(by_place, "(row down) (column along) -> (row column down along)", down=merge, along=merge)

@@ -166,7 +166,7 @@ def _announced(
 def _grids_in(wrapped: Wrapped, args: Arguments, kwargs: Keywords) -> Grids | None:
     """The grids that a function is given, as numbers, if that takes no copy from the device."""
     name, index = _grids_of(getattr(wrapped, "__func__", wrapped))
-    return _on_host(args[index] if index < len(args) else kwargs.get(name))
+    return grids_on_host(args[index] if index < len(args) else kwargs.get(name))
 
 
 def _with_grids_on_host(wrapped: Wrapped, args: Arguments, kwargs: Keywords) -> tuple[Arguments, Keywords]:
@@ -198,7 +198,7 @@ def _prepared(
     lengths_of: Callable[[Grids], Sequence[int]],
 ) -> dict[str, Any]:
     boundaries = metadata[name]
-    grids = _on_host(args[0] if args else kwargs.get("grid_thw", kwargs.get("grid_thw_list")))
+    grids = grids_on_host(args[0] if args else kwargs.get("grid_thw", kwargs.get("grid_thw_list")))
     if boundaries is not None and grids is not None and current_call() is not None:
         lengths = lengths_of(grids)
         empty = boundaries.numel() - 1 - len(lengths)
@@ -208,7 +208,7 @@ def _prepared(
     return metadata
 
 
-def _on_host(grids: Any) -> Grids | None:
+def grids_on_host(grids: Any) -> Grids | None:
     """The grids as numbers, if that takes no copy from the device; an image may bring a list of several."""
     if isinstance(grids, torch.Tensor):
         return None if grids.device.type != "cpu" else grids.tolist()

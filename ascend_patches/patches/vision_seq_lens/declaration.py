@@ -27,11 +27,29 @@ def _replaced(name: str, forward: str, replace: str, *relies_on: str) -> Part:
     return Part(name, (Rewrite(forward, replace=replace, original_as="upstream_forward"),), relies_on)
 
 
-_OMNI_MADE = _made_in_forward(
-    "Qwen3-Omni",
-    "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.forward",
-    _ONE_CALL_OF_FRAMES,
+def _omni(replace: str, *relies_on: str) -> Part:
+    return _replaced(
+        "Qwen3-Omni",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.forward",
+        replace,
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.__init__",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.rot_pos_emb",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.fast_pos_embed_interpolate",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.compute_attn_mask_seqlen",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3_VisionPatchEmbed.forward",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3_VisionBlock.forward",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3_VisionPatchMerger.forward",
+        *relies_on,
+    )
+
+
+_OMNI_0_13 = _omni("ascend_patches.patches.vision_seq_lens.qwen3_omni:forward_0_13")
+_OMNI_0_17 = _omni(
+    "ascend_patches.patches.vision_seq_lens.qwen3_omni:forward_0_17",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_compute_sequence_lengths",
 )
+_OMNI_0_18 = _omni("ascend_patches.patches.vision_seq_lens.qwen3_omni:forward_0_18")
+_OMNI_0_24 = _omni("ascend_patches.patches.vision_seq_lens.qwen3_omni:forward_0_24")
 _AUDIO = _made_in_forward(
     "Qwen3-Omni's audio",
     "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoder.forward",
@@ -186,8 +204,11 @@ _KIMI_0_23 = (
 _KIMI_0_29 = (_KIMI_PREPARED, _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_29"))
 
 
+_PREPARED = (_QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED)
+
+
 def _variant(name: str, versions: str, *parts: Part) -> Variant:
-    return Variant(name, version_in("vllm", versions), parts=(_OMNI_MADE, _QWEN2_ATTENTION, _GLM_ATTENTION, *parts))
+    return Variant(name, version_in("vllm", versions), parts=(_QWEN2_ATTENTION, _GLM_ATTENTION, *parts))
 
 
 PATCH = Patch(
@@ -201,15 +222,23 @@ PATCH = Patch(
     upstream=("https://github.com/vllm-project/vllm-ascend/pull/6448",),
     retire="once the oldest vllm-ascend in use gets host sequence lengths from each of these encoders",
     variants=(
-        _variant("vllm-0.13", ">=0.13,<0.15", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE),
-        _variant("vllm-0.15", ">=0.15,<0.21", _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, *_KIMI_0_15, _AUDIO),
-        _variant("vllm-0.21", ">=0.21,<0.22", _QWEN2_MADE, _QWEN2_5_PREPARED, _GLM_MADE, *_KIMI_0_15, _AUDIO),
-        _variant("vllm-0.22", ">=0.22,<0.23", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_15, _AUDIO),
-        _variant("vllm-0.23", ">=0.23,<0.24", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_23, _AUDIO),
-        _variant("vllm-0.24", ">=0.24,<0.29", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, *_KIMI_0_23, _AUDIO),
-        _variant("vllm-0.29", ">=0.29,<0.31", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, *_KIMI_0_29, _AUDIO),
+        _variant("vllm-0.13", ">=0.13,<0.15", _OMNI_0_13, _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE),
+        _variant("vllm-0.15", ">=0.15,<0.17", _OMNI_0_13, _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, *_KIMI_0_15, _AUDIO),
+        _variant("vllm-0.17", ">=0.17,<0.18", _OMNI_0_17, _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, *_KIMI_0_15, _AUDIO),
+        _variant("vllm-0.18", ">=0.18,<0.21", _OMNI_0_18, _QWEN2_MADE, _QWEN2_5_MADE, _GLM_MADE, *_KIMI_0_15, _AUDIO),
+        _variant(
+            "vllm-0.21", ">=0.21,<0.22", _OMNI_0_18, _QWEN2_MADE, _QWEN2_5_PREPARED, _GLM_MADE, *_KIMI_0_15, _AUDIO
+        ),
+        _variant(
+            "vllm-0.22", ">=0.22,<0.23", _OMNI_0_18, _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_15, _AUDIO
+        ),
+        _variant(
+            "vllm-0.23", ">=0.23,<0.24", _OMNI_0_18, _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_23, _AUDIO
+        ),
+        _variant("vllm-0.24", ">=0.24,<0.29", _OMNI_0_24, *_PREPARED, *_KIMI_0_23, _AUDIO),
+        _variant("vllm-0.29", ">=0.29,<0.31", _OMNI_0_24, *_PREPARED, *_KIMI_0_29, _AUDIO),
         # Kimi-K2.5 rotates by a kernel of its own where there is Triton.
-        _variant("vllm-0.31", ">=0.31", _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED, _KIMI_PREPARED, _AUDIO),
+        _variant("vllm-0.31", ">=0.31", _OMNI_0_24, *_PREPARED, _KIMI_PREPARED, _AUDIO),
     ),
     exemptions=(Exemption(version_in("vllm", "<0.13"), "before 0.13 no release has an encoder attention to serve"),),
 )
