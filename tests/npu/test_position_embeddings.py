@@ -9,7 +9,14 @@ import torch
 
 import emulated_npu
 from ascend_patches.npu.host_copies import to_device
-from ascend_patches.npu.position_embeddings import Grid, Places, interpolated, places
+from ascend_patches.npu.position_embeddings import (
+    Grid,
+    Places,
+    interpolated,
+    interpolated_in_turn,
+    places,
+    places_in_turn,
+)
 
 SIDE, MERGE, WIDTH = 6, 2, 8
 GRIDS = [(1, 4, 6), (2, 8, 4), (1, 2, 2), (1, 4, 6)]
@@ -65,3 +72,20 @@ def test_the_number_of_images_does_not_change_the_number_of_kernels(table: torch
             embedded(on_device, torch.float32, grids)
         counts.append((log.kernels, len(log.device_to_host)))
     assert counts[0] == counts[1] == (counts[0][0], 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_in_turn_the_four_are_added_one_after_the_other_in_the_model_s_type(
+    table: torch.Tensor, dtype: torch.dtype
+) -> None:
+    at, learned = places_in_turn(SIDE, MERGE, dtype, GRIDS[:1]), table.to(dtype)
+    parts = [learned[indices] * weights for indices, weights in zip(at.indices, at.weights, strict=True)]
+    expected = ((parts[0] + parts[1]) + parts[2]) + parts[3]
+    there = Places(*to_device(torch.device("npu"), *at))
+    assert torch.equal(interpolated_in_turn(learned.to("npu"), there).cpu(), expected)
+
+
+def test_in_turn_every_patch_is_between_the_learned_positions_around_it_too(table: torch.Tensor) -> None:
+    there = Places(*to_device(torch.device("npu"), *places_in_turn(SIDE, MERGE, torch.float32, GRIDS)))
+    result = interpolated_in_turn(table.to("npu"), there).cpu().double()
+    torch.testing.assert_close(result, torch.cat([reference(table, *grid) for grid in GRIDS]), rtol=0, atol=2e-6)

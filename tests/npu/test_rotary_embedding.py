@@ -129,7 +129,9 @@ def test_on_a_platform_without_torch_npu_vllm_computes_as_before(name: str, monk
 @every_forward
 def test_tables_wider_than_a_head_are_refused_with_their_shapes(forward: Forward) -> None:
     x, cos, sin = inputs(2, TOKENS, HEADS, 8, width=8)
-    with pytest.raises(rotary_embedding.RotaryWidthError, match=r"\[6, 8\] turn 16 channels, .* have 8"):
+    with pytest.raises(
+        rotary_embedding.RotaryWidthError, match=r"\[6, 8\] turn 16 channels, .* have 8: .* must not exceed head_dim"
+    ):
         forward(Layer(), x, torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1))
 
 

@@ -83,7 +83,7 @@ def _keep_for(stream: Any, *tensors: torch.Tensor | None) -> None:
     if being_recorded():
         return
     for tensor in tensors:
-        if tensor is not None:
+        if tensor is not None and tensor.device.type != "cpu":
             tensor.record_stream(stream)
 
 

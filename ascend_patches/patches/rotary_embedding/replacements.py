@@ -54,9 +54,11 @@ def forward_oot_0_30(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.T
 
 
 def _profile_interleaves() -> bool:
-    from vllm_ascend.device.hardware_profile import HardwareCapability, get_current_hardware_profile
+    # Where the release's own layer looks it up.
+    from vllm_ascend.ops import rotary_embedding as release
 
-    return bool(get_current_hardware_profile().supports(HardwareCapability.FUSED_ROTARY_MUL_INTERLEAVE))
+    capability = release.HardwareCapability.FUSED_ROTARY_MUL_INTERLEAVE
+    return bool(release.get_current_hardware_profile().supports(capability))
 
 
 for _function in (forward_oot_of_vllm, forward_oot_of_vllm_0_13, forward_oot_0_13, forward_oot):
@@ -109,5 +111,5 @@ def _require_room(x: torch.Tensor, cos: torch.Tensor) -> None:
     if 2 * cos.shape[-1] > x.shape[-1]:
         raise RotaryWidthError(
             f"rotary embedding: cos and sin of shape {list(cos.shape)} turn {2 * cos.shape[-1]} channels, but the "
-            f"heads of {list(x.shape)} have {x.shape[-1]}. Is rotary_dim of the model larger than its head size?"
+            f"heads of {list(x.shape)} have {x.shape[-1]}: rotary_dim must not exceed head_dim. See the model's config."
         )
