@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from ascend_patches.declaring.target import Target
@@ -50,9 +51,9 @@ class KnownCode:
     def forget(self, target: Target) -> None:
         self._originals.pop(target, None)
 
-    def forget_module(self, module: str) -> None:
-        """A module was executed (again): what was known is of code that is gone."""
-        for target in [target for target in self._originals if target.module == module]:
+    def forget_module(self, module: str, but: Collection[Target]) -> None:
+        """A module was executed (again): what was known is of code that is gone, but for what is replaced already."""
+        for target in [target for target in self._originals if target.module == module and target not in but]:
             del self._originals[target]
 
     def forget_all(self) -> None:

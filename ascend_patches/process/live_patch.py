@@ -135,13 +135,19 @@ class LivePatch:
     def forget(self, module: str) -> None:
         """A module was executed (again): what is known of its targets is of code that is gone.
 
-        Objects of before stay patched, unless the replacement would take them for objects of the new class.
+        A target may be replaced already when its module is reported: by another thread, which saw both. Such a site is
+        of the new code, and stays. Objects of before stay patched, unless the replacement would take them for objects
+        of the new class.
         """
-        gone = [self.sites.pop(target) for target in [*self.sites] if target.module == module]
+        gone = [
+            self.sites.pop(target)
+            for target, site in [*self.sites.items()]
+            if target.module == module and (not site.in_place() or site.overwritten_by())
+        ]
         take_out([site for site in gone if site.in_place() and site.knows_its_class()], force=True)
         self.superseded += [site for site in gone if site.in_place()]
         del self.superseded[:-_MOST_SUPERSEDED]
-        self.code.forget_module(module)
+        self.code.forget_module(module, but=self.sites)
 
     def recover(self) -> None:
         """Forget the sites where upstream's own function is back, as after a mock, so that they are replaced again."""

@@ -8,9 +8,9 @@ function that makes a configuration the current one, which each worker calls bef
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 from ascend_patches.errors import SettingsError, StrictModeError
@@ -46,7 +46,8 @@ class AdditionalConfig(Listener):
         document = additional.get(KEY) if isinstance(additional, dict) else None
         if document is None or document == self._taken:
             return
-        self._taken = deepcopy(document)
+        # A copy by way of text: importing the module copy runs whatever finder looks for a module of Jython.
+        self._taken = json.loads(json.dumps(document))
         toolkit = self._toolkit
         with toolkit.import_guard():
             if self._before is None:

@@ -39,6 +39,7 @@ HARMLESS = (
         "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.fast_pos_embed_interpolate",
         "from 0.20 on vllm-ascend puts its own in its place; the function that both call is relied on",
     ),
+    Harmless("vllm.utils.torch_utils:async_tensor_h2d", "a copy to the device; a replacement makes one for all"),
     Harmless("vllm.utils.gpu_sync_debug:*", "a switch for debugging on other devices"),
     Harmless(
         "vllm_ascend.multistream.context:get_multistream_comm_context",

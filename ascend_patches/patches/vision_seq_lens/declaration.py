@@ -33,6 +33,9 @@ def _omni(replace: str, *relies_on: str) -> Part:
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.forward",
         replace,
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.__init__",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.device",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.dtype",
+        "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3_VisionBlock.__init__",
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.rot_pos_emb",
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.fast_pos_embed_interpolate",
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3Omni_VisionTransformer.compute_attn_mask_seqlen",
@@ -201,7 +204,10 @@ _KIMI_0_23 = (
     _KIMI_PREPARED,
     _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_23", *_KIMI_ROPE),
 )
-_KIMI_0_29 = (_KIMI_PREPARED, _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_29"))
+_KIMI_0_29 = (
+    _KIMI_PREPARED,
+    _kimi_attention("ascend_patches.patches.vision_seq_lens.kimi_k25_vit:attention_0_29", *_KIMI_ROPE),
+)
 
 
 _PREPARED = (_QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED)
