@@ -40,6 +40,7 @@ HARMLESS = (
         "from 0.20 on vllm-ascend puts its own in its place; the function that both call is relied on",
     ),
     Harmless("vllm.utils.torch_utils:async_tensor_h2d", "a copy to the device; a replacement makes one for all"),
+    Harmless("vllm.config.*:VllmConfig.__post_init__", "the toolkit reads its settings after it, and changes nothing"),
     Harmless("vllm.utils.gpu_sync_debug:*", "a switch for debugging on other devices"),
     Harmless(
         "vllm_ascend.multistream.context:get_multistream_comm_context",
