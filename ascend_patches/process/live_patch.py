@@ -135,15 +135,9 @@ class LivePatch:
     def forget(self, module: str) -> None:
         """A module was executed (again): what is known of its targets is of code that is gone.
 
-        A target may be replaced already when its module is reported: by another thread, which saw both. Such a site is
-        of the new code, and stays. Objects of before stay patched, unless the replacement would take them for objects
-        of the new class.
+        Objects of before stay patched, unless the replacement would take them for objects of the new class.
         """
-        gone = [
-            self.sites.pop(target)
-            for target, site in [*self.sites.items()]
-            if target.module == module and (not site.in_place() or site.overwritten_by())
-        ]
+        gone = [self.sites.pop(site.target) for site in [*self.sites.values()] if site.is_gone_with(module)]
         take_out([site for site in gone if site.in_place() and site.knows_its_class()], force=True)
         self.superseded += [site for site in gone if site.in_place()]
         del self.superseded[:-_MOST_SUPERSEDED]

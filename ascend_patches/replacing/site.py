@@ -69,6 +69,13 @@ class Site:
     def in_place(self) -> bool:
         return self.owner.__dict__.get(self.name) is self.after
 
+    def is_gone_with(self, module: str) -> bool:
+        """Whether the code that was replaced is gone after a module was executed (again).
+
+        Another thread may have seen the module's end first and have replaced the new code: that site stays.
+        """
+        return self.target.module == module and not (self.in_place() and not self.overwritten_by())
+
     def knows_its_class(self) -> bool:
         """Whether a call leads to the class that is there now, and would refuse objects of a class that was before."""
         function = function_of(self.replacement)
