@@ -43,7 +43,7 @@ def merged(kept: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def page(results: dict[str, Any]) -> str:
-    lines = [_ABOUT.format(**results), _spread(results), ""]
+    lines = [_ABOUT.format(**results), *_reservations(results), _spread(results), ""]
     lines += [
         "## Host time, patched / upstream",
         "",
@@ -73,6 +73,11 @@ def page(results: dict[str, Any]) -> str:
         ]
         lines += ["| encoder | release | upstream | patched |", "| --- | --- | --- | --- |", *blocks]
     return "\n".join([*lines, ""])
+
+
+def _reservations(results: dict[str, Any]) -> list[str]:
+    """What a reader has to know of this run before using a number of it."""
+    return [f"**{results['reservations']}**", ""] if results.get("reservations") else []
 
 
 def _spread(results: dict[str, Any]) -> str:
