@@ -83,15 +83,20 @@ def locate(package: str) -> str | None:
     loaded = sys.modules.get(package)
     spec: Any = getattr(loaded, "__spec__", None)
     if spec is None:
-        for finder in sys.meta_path:
-            find_spec = getattr(finder, "find_spec", None)
-            spec = find_spec(package, None, None) if find_spec is not None else None
-            if spec is not None:
-                break
+        spec = next(filter(None, (_found_by(finder, package) for finder in sys.meta_path)), None)
     if spec is None:
         return None
     folders = list(spec.submodule_search_locations or ())
     return str(folders[0]) if folders else spec.origin and str(spec.origin)
+
+
+def _found_by(finder: Any, package: str) -> Any:
+    """What a finder finds; one that fails finds nothing: that of Python 3.10 fails at bytes on ``sys.path``."""
+    find_spec = getattr(finder, "find_spec", None)
+    try:
+        return find_spec(package, None, None) if find_spec is not None else None
+    except Exception:
+        return None
 
 
 def has_module(name: str) -> bool:
