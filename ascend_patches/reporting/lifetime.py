@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ _ENDED = "ZX"
 
 
 def host() -> str:
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 def of_this_process() -> dict[str, Any] | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,9 +35,21 @@ ODD = {
 }
 
 
+DELETED = "import os, tempfile\nos.chdir(folder := tempfile.mkdtemp())\nos.rmdir(folder)\n"
+
+
+@cache
+def python_lives_in_a_deleted_directory() -> bool:
+    """Python 3.13.0 does not: the first module that is asked there for a name it lacks ends in a SystemError."""
+    code = f"{DELETED}getattr(os, 'no_such_name', None)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+
+
 @pytest.mark.parametrize("change", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("how", ["start", "call"])
 def test_the_patches_are_on(change: str, how: str, greeting: World, tmp_path: Path) -> None:
+    if "rmdir" in change and not python_lives_in_a_deleted_directory():
+        pytest.skip("this Python itself fails in a deleted directory")
     call = "import ascend_patches\nascend_patches.apply_patches()\n" if how == "call" else ""
     env = {"ASCEND_PATCHES_REPORT_DIR": str(tmp_path / "reports")}
     result = greeting.python(f"{change}\n{call}{GREET}", start=how == "start", env=env)
@@ -43,12 +58,11 @@ def test_the_patches_are_on(change: str, how: str, greeting: World, tmp_path: Pa
     assert len(list((tmp_path / "reports").iterdir())) == 1
 
 
-DELETED = "import os, tempfile\nos.chdir(folder := tempfile.mkdtemp())\nos.rmdir(folder)\n"
-
-
 @pytest.mark.parametrize("variable", [f"ASCEND_PATCHES_{name}" for name in ("CONFIG", "REPORT_DIR", "SHADOW_DIR")])
 @pytest.mark.parametrize("how", ["start", "call"])
 def test_a_relative_path_in_a_deleted_directory_ends_nothing(variable: str, how: str, greeting: World) -> None:
+    if not python_lives_in_a_deleted_directory():
+        pytest.skip("this Python itself fails in a deleted directory")
     call = "import ascend_patches\nascend_patches.apply_patches()\n" if how == "call" else ""
     result = greeting.python(DELETED + call + GREET, start=how == "start", env={variable: "some/where"})
     expected = "upstream you!" if variable == "ASCEND_PATCHES_CONFIG" else "patched you!"
