@@ -40,8 +40,8 @@ DELETED = "import os, tempfile\nos.chdir(folder := tempfile.mkdtemp())\nos.rmdir
 
 @cache
 def python_lives_in_a_deleted_directory() -> bool:
-    """Python 3.13.0 does not: the first module that is asked there for a name it lacks ends in a SystemError."""
-    code = f"{DELETED}getattr(os, 'no_such_name', None)"
+    """Python 3.13.0 does not: an import that finds no name in a module of its own ends in a SystemError there."""
+    code = f"{DELETED}import socket"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
 
 
