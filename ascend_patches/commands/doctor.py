@@ -158,7 +158,7 @@ def _ray() -> Iterator[Finding]:
 
 
 def _stays_with_the_driver(variable: str) -> bool:
-    """Whether it is one of ours and vLLM was not told to copy it."""
+    """Whether it is one of ours and vLLM does not copy it."""
     named = os.environ.get("VLLM_RAY_EXTRA_ENV_VARS_TO_COPY", "").split(",")
     prefixes = os.environ.get("VLLM_RAY_EXTRA_ENV_VAR_PREFIXES_TO_COPY", "").split(",")
     copied = variable in named or any(prefix and variable.startswith(prefix) for prefix in prefixes)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ascend_patches.basics.recording import being_recorded
-from ascend_patches.shadow.apart import keep_apart
+from ascend_patches.shadow.apart import isolate
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -70,7 +70,7 @@ def no_call() -> Iterator[None]:
         CALLS.open = put_aside
 
 
-keep_apart(no_call)
+isolate(no_call)
 
 
 def current_call() -> EncoderCall | None:

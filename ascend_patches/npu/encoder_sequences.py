@@ -1,4 +1,4 @@
-"""What the blocks of an encoder are told about its sequences, computed on the host, in the way of each release.
+"""The arguments that tell blocks of an encoder its sequences, computed on the host, in the style of each release.
 
 The names are those of the blocks' parameters.
 """
@@ -14,29 +14,29 @@ import torch
 from ascend_patches.npu.host_lengths import hand_over
 
 Boundaries = np.ndarray[Any, np.dtype[np.int32]]
-Told = dict[str, Any]
-Way = Callable[[Any, Boundaries, torch.device], Told]
+Arguments = dict[str, Any]
+Style = Callable[[Any, Boundaries, torch.device], Arguments]
 
 _HOST = torch.device("cpu")
 
 
-def told(model: Any, lengths: Sequence[int], way: Way) -> Told:
-    """What blocks are told about sequences of these lengths; their attention knows these without asking the device."""
-    sequences = way(model, _boundaries(lengths), model.device)
+def block_arguments(model: Any, lengths: Sequence[int], style: Style) -> Arguments:
+    """The arguments for sequences of these lengths; the attention knows these without asking the device."""
+    sequences = style(model, _boundaries(lengths), model.device)
     hand_over(sequences["cu_seqlens"], lengths)
     return sequences
 
 
-def on_host(model: Any, lengths: Sequence[int], way: Way) -> Told:
+def on_host(model: Any, lengths: Sequence[int], style: Style) -> Arguments:
     """The same, with a ``cu_seqlens`` that has yet to be copied to the device, and the lengths to be handed over."""
-    return way(model, _boundaries(lengths), _HOST)
+    return style(model, _boundaries(lengths), _HOST)
 
 
 def _boundaries(lengths: Sequence[int]) -> Boundaries:
     return np.cumsum([0, *lengths], dtype=np.int32)
 
 
-def as_in_0_13(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
+def as_in_0_13(model: Any, boundaries: Boundaries, device: torch.device) -> Arguments:
     of_host = torch.from_numpy(boundaries)
     return {
         "max_seqlen": model.compute_attn_mask_seqlen(of_host),
@@ -44,7 +44,7 @@ def as_in_0_13(model: Any, boundaries: Boundaries, device: torch.device) -> Told
     }
 
 
-def as_in_0_17(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
+def as_in_0_17(model: Any, boundaries: Boundaries, device: torch.device) -> Arguments:
     attention, backend = encoder_attention(), model.attn_backend
     lengths = attention.maybe_compute_sequence_lengths(backend, boundaries)
     longest = attention.compute_max_seqlen(backend, boundaries)
@@ -56,7 +56,7 @@ def as_in_0_17(model: Any, boundaries: Boundaries, device: torch.device) -> Told
     }
 
 
-def as_in_0_18(model: Any, boundaries: Boundaries, device: torch.device) -> Told:
+def as_in_0_18(model: Any, boundaries: Boundaries, device: torch.device) -> Arguments:
     attention, backend = encoder_attention(), model.attn_backend
     # Models have these from 0.21 on.
     more = {name: getattr(model, name) for name in ("fp8_padded_hidden_size",) if hasattr(model, name)}

@@ -1,7 +1,7 @@
 """Sequence lengths on the host: the one home of the values behind a ``cu_seqlens`` tensor.
 
-Whoever builds ``cu_seqlens`` on the host hands its lengths over; whoever needs them asks. A miss costs one copy from
-the device, and is known for the rest of the encoder call. Outside of encoder calls nothing is remembered.
+The code that builds ``cu_seqlens`` on the host hands its lengths over; the code that needs them asks. A miss costs one
+copy from the device, and is known for the rest of the encoder call. Outside of encoder calls nothing is remembered.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Lengths:
 
 
 def hand_over(cu_seqlens: torch.Tensor, lengths: Iterable[int]) -> None:
-    """Say the lengths behind a ``cu_seqlens``, for whoever asks in the rest of this encoder call."""
+    """Record the lengths behind a ``cu_seqlens`` for the rest of this encoder call."""
     given = Lengths(lengths)
     if len(given.values) + 1 != cu_seqlens.numel():
         raise LengthsError(
@@ -64,7 +64,7 @@ def hand_over(cu_seqlens: torch.Tensor, lengths: Iterable[int]) -> None:
 def announce(*candidates: Iterable[int]) -> None:
     """Say lengths behind the ``cu_seqlens`` that the rest of this encoder call will make, beside those said before.
 
-    For who knows to the letter what a model computes on the host, but does not see its tensors.
+    For code that knows to the letter what a model computes on the host, but does not see its tensors.
     """
     call = current_call()
     if call is not None:

@@ -45,7 +45,7 @@ def behind(module: Any) -> Any:
 
 
 def hooked_everywhere() -> bool:
-    """Whether torch calls somebody before or after every module."""
+    """Whether torch calls a global hook before or after every module."""
     return bool(torch.nn.modules.module._has_any_global_hook())
 
 

@@ -26,7 +26,7 @@ class ForkLock:
 
         def after_in_child() -> None:
             if not self._release():
-                # This was registered while another thread forked: whoever held the lock is not in the child.
+                # This was registered while another thread forked: the thread that held the lock is not in the child.
                 self._lock = RLock()
             in_child()
 

@@ -243,14 +243,14 @@ class LivePatch:
         self.host.complain(f"{self.name} is {why}")
 
     def show_holders(self, held: Mapping[str, list[str]]) -> None:
-        """Add to the reason who still holds what was replaced late."""
+        """Add to the reason the holders of what was replaced late."""
         if self.late and self.variant is not None:
             self.out_of_reach += holders_of(self.late, held)
             self.late.clear()
             self._show_progress(self.variant)
 
     def _look(self, target: Target) -> Finding:
-        """The code of a target, of whichever patch replaced it."""
+        """The code of a target, of the patch that replaced it."""
         owner = next((live for live in self.host.patches.values() if target in live.sites), self)
         return owner.code.of(target)
 
@@ -295,10 +295,10 @@ class LivePatch:
         if not self.choice.shadow:
             return None
         if self.shadow is None:
-            from ascend_patches.shadow.patch_shadow import PatchShadow, Told
+            from ascend_patches.shadow.patch_shadow import Callbacks, PatchShadow
 
-            told = Told(self.host.complain, self.host.report, self.host.quarantine)
-            self.shadow = PatchShadow(self.patch, self.choice, told)
+            callbacks = Callbacks(self.host.complain, self.host.report, self.host.quarantine)
+            self.shadow = PatchShadow(self.patch, self.choice, callbacks)
         return self.shadow.in_front(rewrite, found, value)
 
     def _show_progress(self, variant: Variant) -> None:
@@ -323,7 +323,7 @@ def foreign_owners(sites: Iterable[Site]) -> list[str]:
 
 
 def holders_of(sites: Iterable[Site], by_target: Mapping[str, list[str]]) -> list[str]:
-    """Who holds what of some sites."""
+    """The holders of what some sites replaced."""
     return [holder for target in dict.fromkeys(site.target for site in sites) for holder in by_target.get(target, ())]
 
 

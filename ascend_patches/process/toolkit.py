@@ -68,7 +68,7 @@ class Toolkit:
         """Read the settings, decide, apply what is imported, watch for the rest. A second call changes nothing."""
         if self.activated_by is None:
             if get_ident() in self._loading_in:
-                # A package of patches imports what it patches: whoever is loading it goes on when it is whole.
+                # A package of patches imports what it patches: the thread that loads it goes on when it is whole.
                 return
             known = self._load_declarations()
             with self.lock:

@@ -41,7 +41,7 @@ def made_like(value: Any, function: Any) -> Any:
 
 
 def is_decorated(value: Any) -> bool:
-    """Whether somebody made something else of a function than a method or a property."""
+    """Whether a decorator made something else of a function than a method or a property."""
     if isinstance(value, (staticmethod, classmethod)):
         return is_decorated(value.__func__)
     if isinstance(value, property):

@@ -85,7 +85,7 @@ class Site:
     def is_held_by_others(self) -> bool:
         """Whether there are references to the original that are not ours: a table, a default, another name in a class.
 
-        Their number says so at once; who they are takes a search through all objects.
+        Their number says so at once; naming them takes a search through all objects.
         """
         ours = 1 if function_of(self.before) is not self.before else 2  # its descriptor; this object's two names for it
         ours += self.keeps_original_in is not None
@@ -115,7 +115,7 @@ class Site:
         return author(value)
 
     def reversed(self) -> Site:
-        """The site as if the replacement had been the original, to ask who still holds the replacement."""
+        """The site as if the replacement had been the original, to search for holders of the replacement."""
         site = Site(self.target, self.owner, self.name, self.after, self.before)
         site.alone = self.alone
         return site

@@ -35,7 +35,7 @@ class State(NamedTuple):
     variant: str
 
 
-class Told(NamedTuple):
+class Reported(NamedTuple):
     """What there is to tell of one patch in one process; ``shadow`` has the counts, if its calls are compared."""
 
     pid: int
@@ -49,7 +49,7 @@ class Metrics:
     def __init__(self, toolkit: Toolkit, client: Any) -> None:
         self.registry = client.REGISTRY
         self._toolkit = toolkit
-        self._files = _Files(toolkit, client) if os.environ.get("PROMETHEUS_MULTIPROC_DIR") else None
+        self._files = _MultiprocessMetrics(toolkit, client) if os.environ.get("PROMETHEUS_MULTIPROC_DIR") else None
         self.registry.register(_Collector(toolkit, client))
 
     def publish(self) -> None:
@@ -92,20 +92,20 @@ class _Collector:
             self._complained = True
             self._toolkit.complain(f"metrics are not complete: {what}")
 
-    def _all(self) -> Iterator[Told]:
+    def _all(self) -> Iterator[Reported]:
         yield from _of_this_process(self._toolkit)
         folder = from_variable("ASCEND_PATCHES_REPORT_DIR")
         refused: list[str] = []
         for data in report.of_the_others(folder, refused) if folder else ():
             for patch in data["patches"]:
                 state = State(patch["name"], patch["state"], patch["variant"] or "")
-                yield Told(data["pid"], state, patch.get("shadow") or {})
+                yield Reported(data["pid"], state, patch.get("shadow") or {})
         if refused:
             more = f", and {len(refused) - 1} more; ascend-patches status --dir names them" if len(refused) > 1 else ""
             self._complain(f"{refused[0]}{more}")
 
 
-class _Files:
+class _MultiprocessMetrics:
     """Keeps the values in the files that prometheus_client's multi-process mode merges.
 
     It adds a label pid to states, and the counts of all processes to each other.
@@ -152,12 +152,12 @@ class _Files:
             self.write()
 
 
-def _of_this_process(toolkit: Toolkit) -> Iterator[Told]:
+def _of_this_process(toolkit: Toolkit) -> Iterator[Reported]:
     toolkit.look()
     for name, status in sorted(toolkit.patches.items()):
         variant = status.variant.name if status.variant is not None else ""
         shadow = status.shadow.as_data() if status.shadow is not None else {}
-        yield Told(os.getpid(), State(name, status.state, variant), shadow)
+        yield Reported(os.getpid(), State(name, status.state, variant), shadow)
 
 
 def _withdraw_this_process() -> None:

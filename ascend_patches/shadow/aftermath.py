@@ -71,7 +71,7 @@ def _parts(value: Any) -> Mapping[str, Any] | None:
     if is_tensor(value) or is_array(value) or isinstance(value, type):
         return None
     if isinstance(value, dict):
-        # Keys that say nothing about their value, such as objects, are told by their order.
+        # Keys that say nothing about their value, such as objects, are told apart by their order.
         found = {f"[{_key(key, index)}]": each for index, (key, each) in enumerate(dict.items(value))}
     elif isinstance(value, (list, tuple, deque)):
         found = {f"[{index}]": each for index, each in enumerate(value)}
@@ -133,7 +133,7 @@ def put_right(copies: Copies) -> None:
 
 def _put_tensor(real: Any, made: Any) -> None:
     if real.shape == made.shape:
-        # Not in place of what takes gradients: what it is in is a leaf of nobody's graph here.
+        # Not in place of what takes gradients: what it is in is a leaf of no graph here.
         real.detach().copy_(made)
 
 

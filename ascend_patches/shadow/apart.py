@@ -1,22 +1,22 @@
-"""What a shadow run must neither see nor change: state that is kept for the call it shadows, by whoever keeps some."""
+"""Isolates shadow runs: state that other modules keep for the call is saved before one and restored after it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-_WAYS: list[Callable[[], AbstractContextManager[object]]] = []
+_FACTORIES: list[Callable[[], AbstractContextManager[object]]] = []
 
 
-def keep_apart(way: Callable[[], AbstractContextManager[object]]) -> None:
-    """Have every shadow run go on within ``way()``, which puts a thread's state aside and back again."""
-    _WAYS.append(way)
+def isolate(factory: Callable[[], AbstractContextManager[object]]) -> None:
+    """Save and restore per-call state around every shadow run: each runs within ``factory()``."""
+    _FACTORIES.append(factory)
 
 
 @contextmanager
 def apart() -> Iterator[None]:
     """Around a shadow run."""
-    with ExitStack() as ways:
-        for way in _WAYS:
-            ways.enter_context(way())
+    with ExitStack() as stack:
+        for factory in _FACTORIES:
+            stack.enter_context(factory())
         yield

@@ -51,7 +51,7 @@ def _encoded(contents: dict[str, Any]) -> tuple[bytes, str]:
 
 
 def _plain(value: Any) -> Any:
-    """What torch.load(weights_only=True) can read: on the CPU, and without classes of anybody's."""
+    """What torch.load(weights_only=True) can read: on the CPU, and without classes of other packages."""
     if is_tensor(value):
         return value.detach().cpu().clone()
     if isinstance(value, dict):

@@ -18,7 +18,7 @@ from ascend_patches.shadow.run import Mismatch, Shadow, in_front
 FOLDER = "ASCEND_PATCHES_SHADOW_DIR"
 
 
-class Told(NamedTuple):
+class Callbacks(NamedTuple):
     """What a shadowed patch may do to the process it is in."""
 
     complain: Callable[[str], None]
@@ -32,12 +32,12 @@ class Told(NamedTuple):
 class PatchShadow:
     """What stands in front of the replacements of one patch."""
 
-    def __init__(self, patch: Patch, choice: Choice, told: Told) -> None:
+    def __init__(self, patch: Patch, choice: Choice, callbacks: Callbacks) -> None:
         self.patch = patch
         self.share = choice.shadow
         self.quarantine_after = choice.quarantine
         self.counts = Counts()
-        self.told = told
+        self.callbacks = callbacks
         self.folder = from_variable(FOLDER)
         self.codes: set[CodeType] = set()
         """The code of all the patch's replacements, compared or not."""
@@ -55,7 +55,7 @@ class PatchShadow:
         return installed
 
     def covers(self, target: str) -> bool:
-        """Whether all who call what was installed at a target can be led back to the original."""
+        """Whether all callers of what was installed at a target can be led back to the original."""
         return target in self._shadows
 
     def retiring(self) -> list[Step]:
@@ -83,7 +83,7 @@ class PatchShadow:
         count = self.counts.add("mismatches")
         if mismatch.target not in self._spoken_of:
             self._spoken_of.add(mismatch.target)
-            self.told.complain(f"{self.patch.name} differs from the original: {mismatch}")
+            self.callbacks.complain(f"{self.patch.name} differs from the original: {mismatch}")
         if mismatch.inputs is not None:
             self._keep(mismatch)
         if count == self.quarantine_after:
@@ -91,7 +91,7 @@ class PatchShadow:
                 self.retire()  # of several, none may be retired before the others
             times = "a call" if count == 1 else f"{count} calls, the last of them"
             reason = f"reverted by itself after {times} that differed from the original: {mismatch}"
-            self.told.quarantine(self.patch.name, f"{reason}. It stays so until this process ends")
+            self.callbacks.quarantine(self.patch.name, f"{reason}. It stays so until this process ends")
         self._changed()
 
     def as_data(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class PatchShadow:
 
     def _changed(self) -> None:
         try:
-            self.told.changed()
+            self.callbacks.changed()
         except Exception as error:  # the call that is being answered has nothing to do with reports
             self._complain("report", f"its counts are not in the report: {error}")
 
@@ -116,7 +116,7 @@ class PatchShadow:
         """Say a problem, the first of each kind: the words of an error may be others each time."""
         if kind not in self._spoken_of:
             self._spoken_of.add(kind)
-            self.told.complain(f"{self.patch.name}: {what}")
+            self.callbacks.complain(f"{self.patch.name}: {what}")
 
     def _keep(self, mismatch: Mismatch) -> None:
         args, kwargs = mismatch.inputs or ((), {})
@@ -126,4 +126,4 @@ class PatchShadow:
         except Exception as error:
             self._complain(f"kept: {type(error)}", f"the inputs of a call that differed are not kept: {error}")
         else:
-            self.told.complain(f"{self.patch.name}: the inputs of a call that differed are in {path}")
+            self.callbacks.complain(f"{self.patch.name}: the inputs of a call that differed are in {path}")

@@ -76,11 +76,11 @@ class Shadow:
         self._said: set[str] = set()
 
     def retire(self) -> None:
-        """From now on the original answers every call, for whoever still holds what was installed."""
+        """From now on the original answers every call, also those of holders of what was installed."""
         self.retired = True
 
     def original(self, *args: Any, **kwargs: Any) -> Any:
-        # Looked up in ``found`` for each call, so that a search for who still holds the original does not end here.
+        # Looked up in ``found`` for each call, so that a search for holders of the original does not end here.
         return _callable(self.found.value, self.found)(*args, **kwargs)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -203,7 +203,9 @@ class Shadow:
         """Say a problem, the first of each kind: the words of an error may be others in every call."""
         if what not in self._said:
             self._said.add(what)
-            self.patch.told.complain(f"{self.patch.patch.name}: {self.rewrite.target}: {what}: {_described(error)}")
+            self.patch.callbacks.complain(
+                f"{self.patch.patch.name}: {self.rewrite.target}: {what}: {_described(error)}"
+            )
 
 
 def in_front(patch: PatchShadow, rewrite: Rewrite, found: Found, value: Any) -> tuple[Any, Shadow] | None:

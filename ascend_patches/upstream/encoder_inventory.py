@@ -71,19 +71,19 @@ class Inventory(NamedTuple):
 
     encoders: tuple[Encoder, ...]
     untold: tuple[Name, ...]
-    """The classes whose attention is told of no sequences: it has nothing to ask the device for."""
+    """The classes whose attention is given no sequences: it has nothing to ask the device for."""
 
 
 def inventory(code: Sources) -> Inventory:
     """The encoders of a release, in the order of their names."""
     classes = _Classes(code)
     attending = classes.attending()
-    told = [each for each in attending if classes.gives(each, _BOUNDARIES)]
-    held_by = classes.held_by(told)
+    given = [each for each in attending if classes.gives(each, _BOUNDARIES)]
+    held_by = classes.held_by(given)
     looping = {each: classes.looping(each) for each in held_by}
     below = {held for each, methods in looping.items() if methods for held in classes.below(each, held_by)}
     # Without a loop that is seen, the attention stands for its encoder: nothing may drop out unseen.
-    alone = {each: ("forward",) for each in told if each not in below}
+    alone = {each: ("forward",) for each in given if each not in below}
     found = {each: methods for each, methods in looping.items() if methods} | alone
     encoders = [
         Encoder(
@@ -91,11 +91,11 @@ def inventory(code: Sources) -> Inventory:
             methods,
             classes.above(each, held_by),
             tuple(tuple(classes.ways(each, method, held_by)) for method in methods),
-            all(classes.gives(one, _LENGTHS) for one in classes.below(each, held_by) if one in told),
+            all(classes.gives(one, _LENGTHS) for one in classes.below(each, held_by) if one in given),
         )
         for each, methods in sorted(found.items())
     ]
-    return Inventory(tuple(encoders), tuple(sorted(set(attending) - set(told))))
+    return Inventory(tuple(encoders), tuple(sorted(set(attending) - set(given))))
 
 
 def _short(module: str) -> str:

@@ -17,7 +17,7 @@ from ascend_patches.replacing.find import Found
 from ascend_patches.settings.model import Choice
 from ascend_patches.shadow import run
 from ascend_patches.shadow.copies import Room
-from ascend_patches.shadow.patch_shadow import PatchShadow, Told
+from ascend_patches.shadow.patch_shadow import Callbacks, PatchShadow
 
 TARGET = f"{__name__}:Layer.forward"
 
@@ -42,8 +42,8 @@ def shadowed(original: Callable[..., Any], replacement: Callable[..., Any], *, r
     patch = Patch("quick", "a patch for a test", (Variant("only", always, (rewrite,)),))
     said: list[str] = []
     reverted: list[str] = []
-    told = Told(said.append, lambda: None, lambda name, reason: reverted.append(reason))
-    shadow = PatchShadow(patch, Choice(True, "", {}, "skip", shadow=1.0, quarantine=1), told)
+    callbacks = Callbacks(said.append, lambda: None, lambda name, reason: reverted.append(reason))
+    shadow = PatchShadow(patch, Choice(True, "", {}, "skip", shadow=1.0, quarantine=1), callbacks)
     found = Found(owner, "forward", staticmethod(original), False)
     installed = shadow.in_front(rewrite, found, staticmethod(replacement))
     return Shadowed(installed.__func__, shadow, said, reverted)

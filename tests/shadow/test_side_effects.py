@@ -25,7 +25,7 @@ from ascend_patches.declaring.gates import always
 from ascend_patches.declaring.patch import Patch, Rewrite, Variant
 from ascend_patches.replacing.find import Found
 from ascend_patches.settings.model import Choice
-from ascend_patches.shadow.patch_shadow import PatchShadow, Told
+from ascend_patches.shadow.patch_shadow import Callbacks, PatchShadow
 
 
 class Shadowed(NamedTuple):
@@ -52,8 +52,8 @@ def shadow_of(**rewrites: tuple[Callable[..., Any], Callable[..., Any]]) -> dict
     patch = Patch("quick", "a patch for a test", (Variant("only", always, tuple(made)),))
     said: list[str] = []
     reverted: list[str] = []
-    told = Told(said.append, lambda: None, lambda name, reason: reverted.append(reason))
-    shadow = PatchShadow(patch, Choice(True, "", {}, "skip", shadow=1.0, quarantine=1), told)
+    callbacks = Callbacks(said.append, lambda: None, lambda name, reason: reverted.append(reason))
+    shadow = PatchShadow(patch, Choice(True, "", {}, "skip", shadow=1.0, quarantine=1), callbacks)
     owner = ModuleType(__name__)
     installed = {}
     for rewrite, (name, (original, ours)) in zip(made, rewrites.items(), strict=True):
@@ -72,8 +72,8 @@ def method(original: Callable[..., Any], ours: Callable[..., Any]) -> Shadowed:
     patch = Patch("quick", "a patch for a test", (Variant("only", always, (rewrite,)),))
     said: list[str] = []
     reverted: list[str] = []
-    told = Told(said.append, lambda: None, lambda name, reason: reverted.append(reason))
-    shadow = PatchShadow(patch, Choice(True, "", {}, "skip", shadow=1.0, quarantine=1), told)
+    callbacks = Callbacks(said.append, lambda: None, lambda name, reason: reverted.append(reason))
+    shadow = PatchShadow(patch, Choice(True, "", {}, "skip", shadow=1.0, quarantine=1), callbacks)
     installed = shadow.in_front(rewrite, Found(Engine, "go", original, False), ours)
     return Shadowed(installed, shadow, said, reverted)
 

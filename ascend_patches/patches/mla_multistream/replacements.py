@@ -1,6 +1,6 @@
 """MLA decode of vllm-ascend 0.9.1rc1 on the two streams of a torchair graph.
 
-Every wait hands on the tensor that waited, and that one is used: in a graph, a result that nobody uses goes, and what
+Every wait hands on the tensor that waited, and that one is used: in a graph, an unused result goes, and what
 it waited for with it.
 """
 

@@ -107,7 +107,7 @@ def _forward_oot(release: Release) -> Callable[..., torch.Tensor]:
         sequence_lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         if being_recorded() or release.captures():
-            # Before 0.16 it has no such parameter, and nobody gives it.
+            # Before 0.16 it has no such parameter, and no caller gives it.
             given = () if sequence_lengths is None else (sequence_lengths,)
             return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, *given)
         return forward(plan_of(self, release), query, key, value, cu_seqlens, sequence_lengths)

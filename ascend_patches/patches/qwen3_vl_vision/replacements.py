@@ -12,7 +12,7 @@ import torch
 
 from ascend_patches.npu.compiled_blocks import any_compiled
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_17, as_in_0_18, on_host
+from ascend_patches.npu.encoder_sequences import Style, as_in_0_13, as_in_0_17, as_in_0_18, on_host
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import hand_over
@@ -79,11 +79,11 @@ def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
     return normed
 
 
-def _forward(model: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]], way: Way) -> torch.Tensor:
+def _forward(model: Any, x: torch.Tensor, grid_thw: torch.Tensor | list[list[int]], style: Style) -> torch.Tensor:
     grids = grid_thw if isinstance(grid_thw, list) else grid_thw.tolist()
     with encoder_call():
         lengths = frames_of(grids)
-        sequences = on_host(model, lengths, way)
+        sequences = on_host(model, lengths, style)
         learned = places(model.num_grid_per_side, model.spatial_merge_size, model.dtype, grids)
         rotary = torch.cat([_rotary_places(model, *grid) for grid in grids])
         # Before the first kernel is queued, for which a copy might have to wait.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.encoder_sequences import as_in_0_13, told
+from ascend_patches.npu.encoder_sequences import as_in_0_13, block_arguments
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.vision_attention import attention
 from ascend_patches.npu.vision_transformers import frames_of
@@ -57,7 +57,7 @@ def _forward(model: Any, x: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
     # A tensor: of a list, the release makes one on the device, and reads that one element after the other.
     counts = torch.tensor(lengths, dtype=torch.long, device="cpu")
     hidden = model.embeddings(hidden, counts, grids, places[:, 0], places[:, 1]).unsqueeze(1)
-    sequences = told(model, lengths, as_in_0_13)
+    sequences = block_arguments(model, lengths, as_in_0_13)
     for block in model.blocks:
         hidden = block(hidden, rotary_pos_emb_cos=cos, rotary_pos_emb_sin=sin, **sequences)
     side = model.spatial_merge_size

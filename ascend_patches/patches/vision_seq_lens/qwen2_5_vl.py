@@ -1,7 +1,7 @@
 """What stands in place of Qwen2_5_VisionTransformer.forward: one encoder call, with frames and windows known before it.
 
 Everything that layers have in common is made before the first; layers see [tokens, width] where their attention takes
-that, and are told of whole frames or of windows, both in tensors that the host knows.
+that, and get whole frames or windows, both in tensors that the host knows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from ascend_patches.npu.compiled_blocks import any_compiled
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.encoder_sequences import Way, as_in_0_13, as_in_0_18, on_host
+from ascend_patches.npu.encoder_sequences import Style, as_in_0_13, as_in_0_18, on_host
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import announce, hand_over
@@ -53,7 +53,7 @@ def _forward(
     model: Any,
     x: torch.Tensor,
     grid_thw: Any,
-    way: Way,
+    style: Style,
     encoder_metadata: dict[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     given = {} if encoder_metadata is None else {"encoder_metadata": encoder_metadata}
@@ -66,13 +66,13 @@ def _forward(
         if any_compiled(model.blocks):
             announce(frames_of(grids), windows_of(model, grids))
             return upstream_forward(model, x, grid_thw)
-        return _eagerly(model, x, grids, way)
+        return _eagerly(model, x, grids, style)
 
 
-def _eagerly(model: Any, x: torch.Tensor, grids: Grids, way: Way) -> torch.Tensor:
+def _eagerly(model: Any, x: torch.Tensor, grids: Grids, style: Style) -> torch.Tensor:
     cos, sin, order = _of_windows(model, grids)
     lengths = (frames_of(grids), windows_of(model, grids))
-    frames, windows = (on_host(model, each, way) for each in lengths)
+    frames, windows = (on_host(model, each, style) for each in lengths)
     boundaries = (each["cu_seqlens"] for each in (frames, windows))
     # Before the first kernel is queued, for which a copy might have to wait.
     order, back, *there = to_device(model.device, order, order.argsort(), *boundaries)

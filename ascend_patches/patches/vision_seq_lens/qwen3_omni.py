@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Boundaries = np.ndarray[Any, np.dtype[np.int32]]
 More = Callable[[Any, Boundaries], dict[str, Any]]
-"""What blocks are told beside ``cu_seqlens`` and the longest sequence."""
+"""What blocks get beside ``cu_seqlens`` and the longest sequence."""
 
 
 def forward_0_13(self: Any, x: torch.Tensor, grid_thw: list[list[int]]) -> torch.Tensor:
