@@ -91,11 +91,11 @@ def locate(package: str) -> str | None:
 
 
 def _found_by(finder: Any, package: str) -> Any:
-    """What a finder finds; one that fails finds nothing: that of Python 3.10 fails at bytes on ``sys.path``."""
+    """What a finder finds; that of Python 3.10 fails at bytes on ``sys.path``, and has found nothing then."""
     find_spec = getattr(finder, "find_spec", None)
     try:
         return find_spec(package, None, None) if find_spec is not None else None
-    except Exception:
+    except TypeError:
         return None
 
 
