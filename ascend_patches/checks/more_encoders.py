@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ascend_patches.checks.encoder import PATCH, Encoder, Grids, given, of_class, one_frame, two_frames
+from ascend_patches.declaring.gates import version_in
 
 
 def _each_image(pixels: torch.Tensor, grids: Grids) -> Iterator[tuple[torch.Tensor, list[int]]]:
@@ -76,6 +77,8 @@ def _glm_of(name: str) -> Any:
 def _paddleocr_vl(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
     of_model = importlib.import_module(type(model).__module__).PaddleOCRVLForConditionalGeneration
     here = SimpleNamespace(visual=model)
+    if version_in("vllm", ">=0.33"):  # where it takes the grids of all images
+        return [of_model.encode_image(here, each, [tuple(grid)]) for each, grid in _each_image(pixels, grids)]
     return [of_model.encode_image(here, each, torch.tensor(grid)) for each, grid in _each_image(pixels, grids)]
 
 

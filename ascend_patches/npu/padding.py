@@ -6,6 +6,7 @@ tail stays zero, and every other layer costs one copy where padding would alloca
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,7 +20,11 @@ class Buffer:
 
     def __init__(self, packed: torch.Tensor, like: torch.Tensor) -> None:
         self.packed = packed
-        self.heads = packed.view(*like.shape[:3], packed.shape[-1])[..., : like.shape[3]]
+        self._shape = like.shape
+
+    @cached_property
+    def heads(self) -> torch.Tensor:
+        return self.packed.view(*self._shape[:3], self.packed.shape[-1])[..., : self._shape[3]]
 
 
 def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:

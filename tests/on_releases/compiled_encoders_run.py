@@ -19,7 +19,7 @@ import torch
 import torch._dynamo
 
 import ascend_patches
-from ascend_patches.checks import encoders, world
+from ascend_patches.checks import encoder, world
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
 
 # What vLLM would compile ahead of time it would also store, and this backend's graphs cannot be stored.
@@ -90,7 +90,7 @@ def compiling() -> Iterator[None]:
 
 def made(name: str, way: str) -> torch.nn.Module:
     configured = compiling if way in BY_VLLM else world.configured
-    with mock.patch.object(encoders, "world", SimpleNamespace(**{**vars(world), "configured": configured})):
+    with mock.patch.object(encoder, "world", SimpleNamespace(**{**vars(world), "configured": configured})):
         return ENCODERS[name].made(LAYERS, torch.float32)
 
 

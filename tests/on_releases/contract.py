@@ -124,11 +124,15 @@ def add_class(found: Snapshot, module: str, path: str, cls: type) -> None:
 _OF_PYTHON = ("__abstractmethods__", "_abc_impl", "__warningregistry__", "__annotations_cache__")
 
 
+# Where the toolkit reads settings that vLLM hands to its processes; it goes on listening when patches are undone.
+_LISTENED_TO = ("set_current_vllm_config", "__post_init__")
+
+
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
     return sorted(
         f"{module}:{path}"
         for module, path in before.keys() | after.keys()
-        if path.rpartition(".")[2] not in _OF_PYTHON
+        if path.rpartition(".")[2] not in (*_OF_PYTHON, *_LISTENED_TO)
         and before.get((module, path), before) is not after.get((module, path), after)
     )
 

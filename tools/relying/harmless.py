@@ -32,6 +32,10 @@ HARMLESS = (
     Harmless("vllm.platforms.*:*Platform.is_*", _PLATFORM),
     Harmless("vllm*.envs:__getattr__", "reads an environment variable by name; what is read with it is asked by name"),
     Harmless("vllm_ascend.attention.mla_v1:AscendMLAMetadata.__init__", "made by its dataclass from fields"),
+    Harmless(
+        "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.__init__",
+        "from 0.28 on what compiles a block replaces it; its forward, which is relied on, names all that is read",
+    ),
     Harmless("vllm.platforms:__getattr__", _PLATFORM),
     Harmless("vllm.utils.platform_utils:is_pin_memory_available", _PLATFORM),
     Harmless("vllm.model_executor.models.*:*.__call__", "what compiling a block puts in front of its forward"),

@@ -44,7 +44,6 @@ _ALWAYS = (
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.device",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.dtype",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionPatchEmbed.forward",
-    "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.__init__",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.forward",
     "vllm.model_executor.models.qwen3_vl:Qwen3_VisionPatchMerger.forward",
     *_ATTENTION_USES,
