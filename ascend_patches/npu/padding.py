@@ -6,7 +6,6 @@ tail stays zero, and every other layer costs one copy where padding would alloca
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,11 +19,7 @@ class Buffer:
 
     def __init__(self, packed: torch.Tensor, like: torch.Tensor) -> None:
         self.packed = packed
-        self._shape = like.shape
-
-    @cached_property
-    def heads(self) -> torch.Tensor:
-        return self.packed.view(*self._shape[:3], self.packed.shape[-1])[..., : self._shape[3]]
+        self.heads = packed.view(*like.shape[:3], packed.shape[-1])[..., : like.shape[3]]
 
 
 def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
@@ -35,14 +30,13 @@ def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
     call = _call_with_buffers()
     key = _key(name, tensor, padded_size)
     buffer: Buffer | None = call.buffers.get(key) if call is not None else None
-    if buffer is None:
-        packed = tensor.reshape(-1, *tensor.shape[2:])
-        buffer = Buffer(torch.nn.functional.pad(packed, (0, padded_size - tensor.shape[3])), tensor)
-        if call is not None:
-            call.buffers[key] = buffer
-    else:
+    if buffer is not None:
         buffer.heads.copy_(tensor)
-    return buffer.packed
+        return buffer.packed
+    packed = torch.nn.functional.pad(tensor.reshape(-1, *tensor.shape[2:]), (0, padded_size - tensor.shape[3]))
+    if call is not None:
+        call.buffers[key] = Buffer(packed, tensor)
+    return packed
 
 
 def output_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
