@@ -155,6 +155,8 @@ class Output(io.TextIOBase):
             self.write(line)
 
     def flush(self) -> None:
+        if self._inner.closed:  # Python flushes this object once more when it goes, which may be later
+            return
         try:
             self._inner.flush()
         except BrokenPipeError:
