@@ -68,9 +68,11 @@ def enter() -> None:
 @cache
 def _define_looked_up() -> list[torch.library.Library]:
     """Gives the library, which takes its ops with it when it goes."""
-    # Where it is installed and loads it defines them itself, and would not share.
-    with suppress(ImportError):
-        importlib.import_module("vllm._C")
+    # Where it is installed and loads it defines them itself, and would not share. It may be loaded already, under the
+    # name of a build for this processor: a second build in one process ends it.
+    if not any(hasattr(torch.ops._C, op) for op in _LOOKED_UP):
+        with suppress(ImportError):
+            importlib.import_module("vllm._C")
     library = torch.library.Library("_C", "FRAGMENT")
     for op in _LOOKED_UP:
         if not hasattr(torch.ops._C, op):
