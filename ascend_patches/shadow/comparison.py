@@ -35,10 +35,22 @@ class Outcome(NamedTuple):
     value: Any
     error: Exception | None
 
+    @classmethod
+    def of(cls, function: Callable[..., Any], call: Call) -> Outcome:
+        """Run a function. Its errors are kept, what is no error of a function is not."""
+        try:
+            return cls(call.of(function), None)
+        except Exception as error:
+            return cls(None, _within_function(error))
+
     def result(self) -> Any:
-        if self.error is not None:
+        if self.error is None:
+            return self.value
+        try:
             raise self.error
-        return self.value
+        finally:
+            # An error holds this frame, which must not hold the error.
+            del self
 
 
 class Verdict(NamedTuple):
@@ -97,11 +109,8 @@ class Comparison:
         original: Callable[..., Any],
         isolated: Callable[[Callable[[], Outcome]], Outcome],
     ) -> Verdict:
-        """Run both and judge. The replacement's errors are kept, what is no error of a function is not."""
-        try:
-            self.patched = Outcome(self._call.of(replacement), None)
-        except Exception as error:
-            self.patched = Outcome(None, error)
+        """Run both and judge."""
+        self.patched = Outcome.of(replacement, self._call)
         reason = self._watched.changed() or aftermath.yet_to_run(self.patched.value)
         if reason:
             return Verdict("left_out", reason)
@@ -126,9 +135,11 @@ class Comparison:
         return aftermath.real_of(self.original.value, copies, set())
 
     def give_back(self) -> None:
-        """Give back the room that the copies took."""
+        """Give back the room that the copies took, and hold them no longer: an error keeps the frames above it."""
         for copied in filter(None, (self._copied, self._another)):
             copied.copies.give_back()
+            vars(copied).clear()
+        vars(self).clear()
 
     def _of_original(
         self,
@@ -186,7 +197,16 @@ def _outcome(function: Callable[..., Any], call: Call) -> Outcome:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the caller has called the replacement, which did not end the process
-        return Outcome(None, error if isinstance(error, Exception) else RuntimeError(_described(error)))
+        kept = error if isinstance(error, Exception) else RuntimeError(_described(error))
+        return Outcome(None, kept.with_traceback(None))
+
+
+def _within_function(error: Exception) -> Exception:
+    """An error without the frames above the function that raised it: the caller's own error would hold copies."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals is globals():
+        frames = frames.tb_next
+    return error.with_traceback(frames)
 
 
 def _close(value: Any) -> None:

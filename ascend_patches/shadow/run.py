@@ -26,6 +26,7 @@ from ascend_patches.shadow.chosen import Chosen
 from ascend_patches.shadow.comparison import Call, Comparison, CopiedCall, NoCopyError, Outcome, Verdict
 from ascend_patches.shadow.copies import ROOM, Copies
 from ascend_patches.shadow.patience import Patience
+from ascend_patches.shadow.young import YOUNG_GARBAGE
 from ascend_patches.upstream.fingerprints import plain_function
 
 if TYPE_CHECKING:
@@ -89,7 +90,18 @@ class Shadow:
             return self.original(*args, **kwargs)
         if within is not None or not self._chosen() or self._is_part_of_a_call():
             return self.replacement(*args, **kwargs)
-        return self._compared(self._taken_apart(args, kwargs))
+        if self._patience.skips():
+            self.patch.count("left_out", self._patience.reason)
+            return self.replacement(*args, **kwargs)
+        with YOUNG_GARBAGE:
+            outcome = self._compared(self._taken_apart(args, kwargs))
+        if outcome is None:
+            return self.replacement(*args, **kwargs)
+        try:
+            return outcome.result()
+        finally:
+            # An error holds this frame, which must not hold the error.
+            del outcome
 
     def _is_part_of_a_call(self) -> bool:
         """Whether this thread is in another replacement of the patch: they are judged together, by the outer one."""
@@ -110,13 +122,11 @@ class Shadow:
         kind = type(self.found.value)
         return isinstance(self.found.owner, type) and kind is not staticmethod and kind is not classmethod
 
-    def _compared(self, call: Call) -> Any:
-        if self._patience.skips():
-            self.patch.count("left_out", self._patience.reason)
-            return call.of(self.replacement)
+    def _compared(self, call: Call) -> Outcome | None:
+        """What the caller gets; None, with nothing run, where the call cannot be compared."""
         comparison = self._prepared(call)
         if comparison is None:
-            return call.of(self.replacement)
+            return None
         try:
             untouched = self._untouched(call)
             verdict = comparison.run(self.replacement, self.original, self._isolated)
@@ -170,26 +180,26 @@ class Shadow:
         finally:
             _THREAD.within = None
 
-    def _answer(self, verdict: Verdict, comparison: Comparison, call: Call, untouched: Inputs | None) -> Any:
+    def _answer(self, verdict: Verdict, comparison: Comparison, call: Call, untouched: Inputs | None) -> Outcome:
         """Count a verdict, tell of it, and return what the caller gets."""
         if verdict.what == "left_out":
             self._left_out(verdict.reason, verdict.for_ever)
-            return comparison.patched.result()
+            return comparison.patched
         self.patch.count(verdict.what)
         if verdict.what == "original_failed":
             self._patience.came_to_nothing("the original failed")
             error = comparison.original.error
             self._complain_of("not compared: the original failed where the replacement did not", error)
-            return comparison.patched.result()
+            return comparison.patched
         self._patience.was_compared()
         if not verdict.difference:
-            return comparison.patched.result()
+            return comparison.patched
         self._tell(verdict.difference, call, untouched)
         try:
-            return comparison.put_right()
+            return Outcome(comparison.put_right(), None)
         except Exception as error:
             self._complain_of("what it wrote into its arguments could not be put right", error)
-            return comparison.original.value
+            return Outcome(comparison.original.value, None)
 
     def _tell(self, difference: str, call: Call, untouched: Inputs | None) -> None:
         try:
