@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from types import TracebackType
 
 
@@ -31,6 +30,8 @@ def _frames(traceback: TracebackType | None) -> list[TracebackType]:
 
 
 def _codes_of_handlers() -> set[object]:
+    import signal
+
     handlers = (signal.getsignal(number) for number in signal.valid_signals())
     codes = (getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers)
     return {code for code in codes if code is not None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 
 class Target(str):
     """``package.module:Class.attribute``, as it is written in declarations, locks, reports and messages.
@@ -23,4 +25,10 @@ class Target(str):
 
     @property
     def is_well_formed(self) -> bool:
-        return all(name.isidentifier() for name in (*self.module.split("."), *self.path.split(".")))
+        return _is_well_formed(self)
+
+
+@cache
+def _is_well_formed(target: Target) -> bool:
+    # Many variants name one target, and all declarations are made before the first import that they wait for ends.
+    return all(name.isidentifier() for name in (*target.module.split("."), *target.path.split(".")))
