@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import REPRESENTATIVE, release_and_file
+from pairs_under_test import NEWEST, REPRESENTATIVE, release_and_file
 from releases import runner
 from releases.pairs import Pair
 from releases.store import Store, default_root
@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     for item in items:
         pair: Pair | None = getattr(item, "callspec", None) and item.callspec.params.get("pair")  # type: ignore[attr-defined]
-        always = every_release or pair is None or item.path.name == "test_contract.py" or pair.name in REPRESENTATIVE
+        few = NEWEST if item.get_closest_marker("costly") else REPRESENTATIVE
+        always = every_release or pair is None or item.path.name == "test_contract.py" or pair.name in few
         (chosen if always else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = chosen

@@ -20,6 +20,9 @@ REPRESENTATIVE = (
 )
 """One release of every kind of code that patches meet: what a patch's own tests run on when time is short."""
 
+NEWEST = ("vllm==0.32.0", "vllm-ascend==0.18.0", "vllm-ascend==0.30.0rc2")
+"""The newest of them, and the one that most teams run: what costly tests run on when time is short."""
+
 
 def by_name(pairs: list[Pair]) -> Any:
     """Parametrises a test over pairs; ``-k vllm-ascend-0.18.0`` picks one."""

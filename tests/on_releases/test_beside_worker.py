@@ -14,7 +14,7 @@ RELEASES = ("0.13.0", "0.18.0", "0.23.0", "0.26.0rc1", "0.30.0rc2")
 PAIRS = [find(f"vllm-ascend=={release}") for release in RELEASES]
 VARIABLES = {"ASCEND_PATCHES_RELEASE_FLOAT32": "1", "ASCEND_PATCHES_ENABLE": "mla-kv-overlap"}
 ORDERS = ("ours, release", "release, ours")
-pytestmark = [pytest.mark.upstream, by_name(PAIRS)]
+pytestmark = [pytest.mark.upstream, pytest.mark.costly, by_name(PAIRS)]
 
 
 @pytest.fixture(scope="module")

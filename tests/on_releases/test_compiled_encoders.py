@@ -19,7 +19,7 @@ COMPILE_THEM_THEMSELVES = [
 ]
 BY_USERS = ("Qwen3-VL", "Qwen2-VL", "Qwen2.5-VL", "Qwen3-Omni")
 BY_VLLM = ("Qwen3-VL", "Qwen2.5-VL")
-pytestmark = pytest.mark.upstream
+pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 
 
 @pytest.fixture(scope="module")

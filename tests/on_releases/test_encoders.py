@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "encoders.md"
 MEASURED = encoder_page.read(REPOSITORY / "docs" / "encoders.json")
 COUNTS = REPOSITORY / "tools" / "releases" / "encoder_counts.py"
-pytestmark = pytest.mark.upstream
+pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 
 
 @by_name([pair for pair in PAIRS if not pair.cannot_run])

@@ -17,7 +17,7 @@ CASES = {
     for name in names
     for title in ("three images", "one image")
 }
-pytestmark = [pytest.mark.upstream, by_name(PAIRS)]
+pytestmark = [pytest.mark.upstream, pytest.mark.costly, by_name(PAIRS)]
 
 
 @pytest.fixture(scope="module")

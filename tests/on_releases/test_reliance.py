@@ -8,7 +8,7 @@ from releases.pairs import Pair
 from releases.store import Store
 from relying.found import dependencies, unknown
 
-pytestmark = pytest.mark.upstream
+pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 
 
 @by_name(RUNNABLE)

@@ -13,7 +13,7 @@ PAIRS = [find(name) for name in ("vllm-ascend==0.13.0", "vllm-ascend==0.18.0", "
 SCRIPT = Path(__file__).with_name("shadow_run.py")
 COMPARED = ("mm-encoder-attention", "rotary-embedding", "qwen3-vl-vision", "vision-seq-lens")
 
-pytestmark = pytest.mark.upstream
+pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 _RAN: dict[tuple[str, str], Any] = {}
 
 

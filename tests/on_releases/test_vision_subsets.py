@@ -22,7 +22,7 @@ PAIRS = [
 ]
 SCRIPT = Path(__file__).with_name("vision_subsets_run.py")
 
-pytestmark = pytest.mark.upstream
+pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 
 _ran: dict[str, Any] = {}
 
