@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ascend_patches.basics.recording import being_recorded
+from ascend_patches.declaring import first_call
 from ascend_patches.shadow.apart import isolate
 
 Tensors = tuple[torch.Tensor, ...]
@@ -52,6 +53,8 @@ CALLS = _Calls()
 @contextmanager
 def encoder_call() -> Iterator[EncoderCall]:
     """Around one call of an encoder; a call within a call knows nothing of the outer one."""
+    if not being_recorded():
+        first_call.happens()
     call = EncoderCall()
     CALLS.open.append(call)
     try:

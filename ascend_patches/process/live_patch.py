@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ascend_patches.basics.interrupts import is_interrupt
@@ -132,6 +133,12 @@ class LivePatch:
         self.state = "overwritten" if lost else "applied"
         self.reason = "; ".join([*said, self._standing])
 
+    def rests_on_other_code(self) -> bool:
+        """Whether something else is at a function that it relies on than when it was last decided about."""
+        replaced = {target for live in self.host.patches.values() for target in live.sites}
+        relied_on = self.variant.relies_on if self.sites and self.variant is not None else ()
+        return self.code.any_moved(target for target in relied_on if target not in replaced)
+
     def forget(self, module: str) -> None:
         """A module was executed (again): what is known of its targets is of code that is gone.
 
@@ -186,6 +193,8 @@ class LivePatch:
             self.busy = str(error)
             if not self.sites:
                 self.settle("waiting", f"to be put in place as soon as no call is inside: {error}")
+            elif self.decision is not None and self.decision.verdict == "skip":
+                self.keep(f"about to be taken out, as soon as no call is inside: {self._why_not(self.decision)}")
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -263,11 +272,15 @@ class LivePatch:
         if decided.verdict == "fail":
             self.fail(decided.reason)
             return
-        reason = "; ".join([decided.reason, *self.withdraw()])
+        reason = "; ".join([self._why_not(decided), *self.withdraw(force=False)])
         self.propose(variant)
         self.settle("waiting" if decided.verdict == "wait" else "skipped", reason)
         if decided.ineffective:
             self.host.complain(f"{self.name} is skipped: {reason}")
+
+    def _why_not(self, decided: Decision) -> str:
+        relied_on = self.variant.relies_on if self.variant is not None else ()
+        return "; ".join([*self.code.exchanged(relied_on), decided.reason])
 
     def _apply(self, variant: Variant, parts: tuple[Part, ...], event: Event) -> None:
         if self.sites and self.variant is not variant:
@@ -284,22 +297,11 @@ class LivePatch:
         for rewrite in due:
             if rewrite.is_examined:
                 self.code.keep(rewrite.target)
-        done = put_in_place(due, self._in_front, *event, _all_sites(self.host))
+        done = put_in_place(due, partial(_in_front, self), *event, _all_sites(self.host))
         self.sites.update((site.target, site) for site in done)
         # A module that has only just been executed is held by what it made itself, and by nothing else.
         self.late += [site for site in done if site.target.module != event.module or site.is_held_by_others()]
         self._show_progress(variant)
-
-    def _in_front(self, rewrite: Rewrite, found: Found, value: Any) -> Any:
-        """What is installed instead of a replacement, if some calls of it are to be compared; else None."""
-        if not self.choice.shadow:
-            return None
-        if self.shadow is None:
-            from ascend_patches.shadow.patch_shadow import Callbacks, PatchShadow
-
-            callbacks = Callbacks(self.host.complain, self.host.report, self.host.quarantine)
-            self.shadow = PatchShadow(self.patch, self.choice, callbacks)
-        return self.shadow.in_front(rewrite, found, value)
 
     def _show_progress(self, variant: Variant) -> None:
         """The state of a patch of which every part that could be put in place has been."""
@@ -315,6 +317,18 @@ class LivePatch:
         held = [f"existing objects keep the old code: {holder}" for holder in self.out_of_reach]
         self.state, self._standing = "applied", "; ".join([*progress, why, *held])
         self.look()
+
+
+def _in_front(live: LivePatch, rewrite: Rewrite, found: Found, value: Any) -> Any:
+    """What is installed instead of a replacement, if some calls of it are to be compared; else None."""
+    if not live.choice.shadow:
+        return None
+    if live.shadow is None:
+        from ascend_patches.shadow.patch_shadow import Callbacks, PatchShadow
+
+        callbacks = Callbacks(live.host.complain, live.host.report, live.host.quarantine)
+        live.shadow = PatchShadow(live.patch, live.choice, callbacks)
+    return live.shadow.in_front(rewrite, found, value)
 
 
 def foreign_owners(sites: Iterable[Site]) -> list[str]:

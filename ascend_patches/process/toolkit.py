@@ -15,6 +15,7 @@ from types import ModuleType
 
 from ascend_patches.basics.interrupts import is_interrupt
 from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring import first_call
 from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import AscendPatchesError, LockError, SettingsError, StrictModeError
 from ascend_patches.process import identity
@@ -25,6 +26,7 @@ from ascend_patches.process.imports import Imports
 from ascend_patches.process.listener import Listener
 from ascend_patches.process.live_patch import NO_IMPORT, Event, LivePatch
 from ascend_patches.process.reverting import SECONDS, Reverting
+from ascend_patches.process.second_look import EXCHANGING, SecondLook
 from ascend_patches.replacing.holders import out_of_reach
 from ascend_patches.settings import mode
 from ascend_patches.settings.model import Choice, Settings
@@ -50,6 +52,7 @@ class Toolkit:
         self.registry = Registry()
         self.code_lock = Lock({})
         self.patches: dict[str, LivePatch] = {}
+        self.second_look = SecondLook(self.lock, self.patches, self.advance, self.import_guard)
         self.fatal: str | None = None
         self.unreported = ""
         """What kept a listener from its work when a state changed last."""
@@ -181,8 +184,8 @@ class Toolkit:
         if self.settings.mode == "strict":
             for listener in self.listeners:
                 listener.strict()
-            complaints = [*known.problems, *foreseen(_open(self.patches.values()))]
-            self.fatal = f"strict mode: {'; '.join(complaints)}" if complaints else None
+            complaints = "; ".join([*known.problems, *foreseen(_open(self.patches.values()))])
+            self.fatal = f"strict mode: {complaints}" if complaints else None
         self.imports.finder.install()
         # A forked child gets a toolkit that no thread is in the middle of changing, and leaves a report of its own.
         self.lock.hold_across_forks(self._after_fork)
@@ -206,6 +209,7 @@ class Toolkit:
         patches = [live.patch for live in _open(self.patches.values())]
         self.imports.watch([one for each in patches for one in each.watched], self._imported)
         self.imports.watch_besides([one for each in patches for one in each.replacement_modules], self._also_imported)
+        self.imports.watch_besides(EXCHANGING, self.second_look.when)
 
     def _imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
         """A watched module has just been executed; ``module`` is what has its name now."""
@@ -241,28 +245,24 @@ class Toolkit:
                 if not live.advance(event):
                     self._held_up.add(live.name)
                 if live.busy:
-                    self.reverting.settler.until_done(live.name, partial(self._settled, live))
+                    self.reverting.settler.until_done(live.name, partial(self.second_look.settled, live))
             held = out_of_reach(site for live in patches for site in live.late)
             for live in patches:
                 live.show_holders(held)
                 live.look()
+            first_call.expect(self.second_look.when)
             self._changed()
         if self.settings.mode == "strict":
             unfit = [f"{live.name}: {live.reason}" for live in patches if live.unfit]
             if unfit:
                 raise StrictModeError("strict mode: " + "; ".join(unfit))
 
-    def _settled(self, live: LivePatch) -> bool:
-        if live.busy:
-            with self.import_guard():
-                self.advance([live])
-        return not live.busy
-
     def look(self) -> None:
-        """Bring the states up to date with what is in place now."""
+        """Bring the states up to date with what is in place now, and with what it relies on."""
         with self.lock:
             for live in self.patches.values():
                 live.look()
+        self.second_look.quietly(self._stop)
 
     def _changed(self) -> None:
         self._tell(lambda listener: listener.changed())

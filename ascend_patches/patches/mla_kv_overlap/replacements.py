@@ -11,6 +11,7 @@ import torch
 from vllm_ascend.attention.mla_v1 import AscendMLAImpl, DecodeMLAPreprocessResult
 
 from ascend_patches.basics.recording import being_recorded
+from ascend_patches.declaring import first_call
 from ascend_patches.npu.mla_prefetch import LARGEST_OUTPUT_PROJECTION, prefetch
 from ascend_patches.patches.mla_kv_overlap.options import OPTIONS
 
@@ -73,6 +74,8 @@ def _second_stream_joined() -> Iterator[Any]:
 @cache
 def second_stream_of(device: int) -> Any:
     """The one second stream of the current device: all layers share it, as they share the first."""
+    if not being_recorded():
+        first_call.happens()
     return torch.npu.Stream()
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ascend_patches.basics.recording import being_recorded
+from ascend_patches.declaring import first_call
 from ascend_patches.npu.encoder_attention import Plan, keep_plan, known_plan
 from ascend_patches.patches.mm_encoder_attention.options import AS_UPSTREAM, OFF, OPTIONS
 
@@ -30,6 +32,8 @@ def plan_of(layer: Any, release: Release) -> Plan:
     """The plan of a layer, which it keeps."""
     plan = known_plan(layer)
     if plan is None:
+        if not being_recorded():
+            first_call.happens()
         plan = _made(layer, release)
         keep_plan(layer, plan)
     return plan
