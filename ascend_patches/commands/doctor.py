@@ -213,3 +213,25 @@ def _report_directory() -> Iterator[Finding]:
         yield Finding(level, "reports", f"ASCEND_PATCHES_REPORT_DIR={folder} {word} be written by this user")
         if usable and not os.path.isdir(folder):
             yield Finding("note", "reports", f"{folder} is not there yet: the first process makes it")
+        elif os.path.isdir(folder):
+            yield from _processes(folder)
+    else:
+        what = "ASCEND_PATCHES_REPORT_DIR is not set: what is in place in a running server is not to be seen from here"
+        yield Finding("note", "processes", f"{what}; its metrics and status() within a process say it")
+
+
+def _processes(folder: str) -> Iterator[Finding]:
+    """What is in place in the processes that run, as they last said."""
+    try:
+        reports, _ = report.read(folder)
+    except OSError as error:
+        yield Finding("problem", "processes", f"{folder} cannot be read: {error.strerror or error}")
+        return
+    running = [data for data in reports if data["running"]]
+    seen = f"{len(running)} that run have left reports in {folder}"
+    yield Finding("note", "processes", f"{seen}; ascend-patches status --dir {folder} shows all of their states")
+    for data in running:
+        for patch in data["patches"]:
+            if patch["state"] in ("overwritten", "failed"):
+                what = f"{data['host']}:{data['pid']}: {patch['name']} is {patch['state']}: {patch['reason']}"
+                yield Finding("problem", "processes", what)

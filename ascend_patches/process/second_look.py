@@ -25,11 +25,13 @@ class SecondLook:
         patches: Mapping[str, LivePatch],
         decide: Callable[[list[LivePatch]], None],
         guard: Callable[[], AbstractContextManager[None]],
+        report: Callable[[], None],
     ) -> None:
         self._lock = lock
         self._patches = patches
         self._decide = decide
         self._guard = guard
+        self._report = report
 
     def now(self) -> None:
         """Decide again about the patches of which something that they rely on was exchanged."""
@@ -42,6 +44,8 @@ class SecondLook:
         """A module that exchanges code of others has just been executed, or something is called for the first time."""
         with self._guard():
             self.now()
+            # What was put over a target meanwhile is in the report from now on, for those who cannot ask this process.
+            self._report()
 
     def quietly(self, stop: Callable[[str], None]) -> None:
         """The same where the question was only how things are: strict mode says why, and the next import ends."""

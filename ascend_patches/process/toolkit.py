@@ -52,7 +52,7 @@ class Toolkit:
         self.registry = Registry()
         self.code_lock = Lock({})
         self.patches: dict[str, LivePatch] = {}
-        self.second_look = SecondLook(self.lock, self.patches, self.advance, self.import_guard)
+        self.second_look = SecondLook(self.lock, self.patches, self.advance, self.import_guard, self.report)
         self.fatal: str | None = None
         self.unreported = ""
         """What kept a listener from its work when a state changed last."""

@@ -186,3 +186,37 @@ def test_variables_that_ray_workers_do_not_get_are_named(
     findings = found(ray.command("doctor", "--json", env={**ours, **copied}))
     said = [what.partition("Ray workers do not get that")[0] for _, what in findings if "workers do not get" in what]
     assert said == left_behind
+
+
+RUNNING = """
+import os, subprocess, vllm.engine
+from ascend_patches.declaring import first_call
+{change}
+first_call.happens()
+asked = subprocess.run([sys.executable, "-m", "ascend_patches", "doctor", "--json"], capture_output=True, text=True)
+print(json.dumps([os.getpid(), asked.returncode, json.loads(asked.stdout)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "problems"),
+    [("", 0), ("vllm.engine.greet = lambda *args: 'theirs'", 1)],
+    ids=["as it should be", "overwritten"],
+)
+def test_what_is_in_place_in_a_process_that_runs_is_shown(
+    change: str, problems: int, greeting: World, tmp_path: Path
+) -> None:
+    code = RUNNING.format(change=change)
+    result = greeting.python(code, start=True, env={"ASCEND_PATCHES_REPORT_DIR": str(tmp_path)})
+    pid, returncode, findings = result.json
+    shown = [finding["what"] for finding in findings if finding["subject"] == "processes"]
+    assert returncode == problems
+    assert shown[0].startswith(f"1 that run have left reports in {tmp_path}")
+    assert [f":{pid}: greeting is overwritten: vllm.engine:greet was" in what for what in shown[1:]] == [
+        True
+    ] * problems
+
+
+def test_how_to_see_what_is_in_place_is_said_where_nothing_shows_it(greeting: World) -> None:
+    text = "ASCEND_PATCHES_REPORT_DIR is not set: what is in place in a running server is not to be seen from here"
+    assert starting_with("note", text, found(greeting.command("doctor", "--json")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -94,16 +95,17 @@ def chaos(
     *,
     seconds: float,
     seed: int,
+    at_most: float = math.inf,
     every: float = 0.35,
     progress: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Chaos:
-    """Ask both until the patched engine has served for so long; starts do not count.
+    """Ask both until the patched engine has served for so long, or ``at_most`` seconds are over, starts included.
 
     ``every`` is how likely something happens after a batch of requests. ``upstream`` need not be ready yet.
     """
-    found, chosen, served = Chaos(seed), random.Random(seed), 0.0
-    while found.seconds < seconds:
+    found, chosen, served, end = Chaos(seed), random.Random(seed), 0.0, clock() + at_most
+    while found.seconds < seconds and clock() < end:
         storms.choose_settings(chosen)
         life: dict[str, list[tuple[float, float]]] = {}
         found.lives.append(life)
@@ -112,7 +114,19 @@ def chaos(
             try:
                 patched.started(progress)
                 elapsed = _clock_from(served, clock)
-                served = _live(found, life, upstream, patched, storms, chosen, seconds, every, progress, elapsed)
+                served = _live(
+                    found,
+                    life,
+                    upstream,
+                    patched,
+                    storms,
+                    chosen,
+                    seconds,
+                    every,
+                    progress,
+                    elapsed,
+                    _before(end, clock),
+                )
             except EngineError as error:
                 found.failed += found.asked or 1
                 found.failures.append(str(error)[-2_000:])
@@ -129,6 +143,10 @@ def _clock_from(served: float, clock: Callable[[], float]) -> Callable[[], float
     return lambda: served + clock() - begun
 
 
+def _before(end: float, clock: Callable[[], float]) -> Callable[[], bool]:
+    return lambda: clock() < end
+
+
 def _live(
     found: Chaos,
     life: dict[str, list[tuple[float, float]]],
@@ -140,10 +158,11 @@ def _live(
     every: float,
     progress: Callable[[str], None],
     elapsed: Callable[[], float],
+    may_go_on: Callable[[], bool],
 ) -> float:
     """One life of the patched engine, until it is killed or the time is over; returns when it ended."""
     batches, sampled = 0, elapsed()
-    while (now := elapsed()) < seconds:
+    while (now := elapsed()) < seconds and may_go_on():
         requests = questions.batch(chosen)
         found.asked = len(requests)
         patched.send(requests)
