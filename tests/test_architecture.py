@@ -170,8 +170,8 @@ def test_only_the_catalogue_and_what_starts_above_it_know_the_patches() -> None:
     )
 
 
-def test_only_checks_of_patches_and_verify_import_the_machinery_of_checks() -> None:
-    users = re.compile(r"ascend_patches\.(patches\.\w+\.\w+|commands\.verify\w*)$")
+def test_only_checks_of_patches_verify_and_bench_import_the_machinery_of_checks() -> None:
+    users = re.compile(r"ascend_patches\.(patches\.\w+\.\w+|commands\.(verify|bench)\w*)$")
     refuse([one for one in of_the_package() if room(one.target) == "checks" and not users.match(one.origin)])
 
 

@@ -17,6 +17,7 @@ from ascend_patches.checks.encoders import ENCODERS, Encoder, Grids
 from ascend_patches.checks.whole_encoders import widened
 from ascend_patches.declaring.tolerance import Tolerance
 from ascend_patches.errors import AscendPatchesError
+from ascend_patches.upstream import distributions
 
 _ENCODER_OF = {
     "qwen2_vl": "Qwen2-VL",
@@ -78,6 +79,13 @@ class Checkpoint:
         world.finish(model, as_on_an_npu=True)
         return model.to("npu")
 
+    def grid(self, width: int, height: int, frames: int = 1) -> list[int]:
+        """The patches of a picture of so many pixels, or of a video: frames, rows and columns."""
+        merged = getattr(self.vision, "spatial_merge_size", 2)
+        side = merged * self.vision.patch_size
+        rows, columns = (merged * max(1, round(pixels / side)) for pixels in (height, width))
+        return [max(1, frames // getattr(self.vision, "temporal_patch_size", 2)), rows, columns]
+
     def checks(self) -> tuple[Check, ...]:
         model_of = _Latest(self)
         return tuple(
@@ -136,7 +144,7 @@ def _title(configuration: dict[str, Any], folder: str) -> str:
     kind = configuration.get("model_type")
     if kind not in _ENCODER_OF:
         raise CheckpointError(
-            f"{folder} is a {kind!r}, whose encoder verify cannot build; known: {', '.join(_ENCODER_OF)}"
+            f"{folder} is a {kind!r}, whose vision encoder cannot be built here; known: {', '.join(_ENCODER_OF)}"
         )
     return _ENCODER_OF[kind]
 
@@ -145,6 +153,11 @@ def read(folder: str) -> Checkpoint:
     """The checkpoint in a folder; of its weights nothing is read yet."""
     path, written = Path(folder), _configuration(folder)
     title_of_encoder = _title(written, folder)
+    for package in ("vllm", "transformers"):
+        if not distributions.has_module(package):
+            raise CheckpointError(f"{package} is not installed in this environment; use the environment that serves")
+    if not ENCODERS[title_of_encoder].there():
+        raise CheckpointError(f"the vLLM that is installed here has no {title_of_encoder}")
     from transformers import AutoConfig
 
     try:

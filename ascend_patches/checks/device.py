@@ -28,10 +28,7 @@ class Device:
 
 def bring(*, emulated: bool) -> Device:
     """Make ``npu`` a device of this process. Before vLLM is imported, as a serving process has it."""
-    if not distributions.has_module("torch"):
-        raise NoDeviceError("torch is not installed in this environment; verify needs the environment that serves")
-    # torch loads by itself what is installed for it: only then is there something to see.
-    importlib.import_module("torch")
+    _need_torch()
     if not emulation.in_use() and distributions.has_module("torch_npu"):
         if emulated:
             raise NoDeviceError("torch_npu is installed: verify without --emulated, on the real NPU")
@@ -43,6 +40,36 @@ def bring(*, emulated: bool) -> Device:
             "one's kernels, but everything about what is called with what"
         )
     return _emulated()
+
+
+def bring_for_times() -> Device:
+    """The same for times: without a real NPU a device that does nothing, because emulated kernels take other times."""
+    _need_torch()
+    if emulation.in_use():
+        raise NoDeviceError("the emulated NPU is in use in this process, and its times say nothing; unset EMULATED_NPU")
+    if distributions.has_module("torch_npu"):
+        return _real()
+    emulated_npu = emulation.required()
+    emulated_npu.let_torchvision_import()
+    try:
+        importlib.import_module("emulated_npu.null_device").install(nearest_release(required_torch_npu()))
+    except emulated_npu.EmulatedNpuError as error:
+        raise NoDeviceError(f"no NPU, and no device in its place: {error}") from None
+    import torch
+    import torch._dynamo
+    import torch_npu
+
+    # Some models compile a function of theirs, and no compiler makes code for a device that does nothing.
+    torch._dynamo.config.disable = True
+    torch.set_num_threads(1)
+    return Device("a device that does nothing", True, str(torch_npu.__version__))
+
+
+def _need_torch() -> None:
+    if not distributions.has_module("torch"):
+        raise NoDeviceError("torch is not installed in this environment; use the environment that serves")
+    # torch loads by itself what is installed for it: only then is there something to see.
+    importlib.import_module("torch")
 
 
 def _real() -> Device:

@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr = Output(sys.stderr)
     try:
         parsed = parser().parse_args(arguments)
-        if any("\0" in word for word in (sys.argv[1:] if arguments is None else arguments)):
-            raise UsageError("an argument holds a null byte, which no name and no path has")
+        _refuse_odd_characters(sys.argv[1:] if arguments is None else arguments)
         module, _, function = parsed.run.partition(":")
         code = int(getattr(import_module(f"ascend_patches.commands.{module}"), function)(parsed))
         if output is not None:
@@ -61,6 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     finally:
         sys.stdout, sys.stderr = before
+
+
+def _refuse_odd_characters(arguments: Sequence[str]) -> None:
+    """Refuse what no name and no path has, before a command asks the system for it."""
+    for word in arguments:
+        if "\0" in word:
+            raise UsageError("an argument holds a null byte, which no name and no path has")
+        try:
+            os.fsencode(word)
+        except UnicodeEncodeError:
+            raise UsageError(f"the argument {word!r} holds a character that no path of this system has") from None
 
 
 def _complain(what: object, code: int) -> int:
@@ -136,6 +146,11 @@ _EXAMPLES = {
     "verify": (
         "ascend-patches verify --emulated",
         "ascend-patches verify --model /models/Qwen3-VL-8B --report verify.json",
+    ),
+    "bench": (
+        "ascend-patches bench --model /models/Qwen3-VL-8B",
+        "ascend-patches bench --model /models/Qwen3-VL-8B --images 1 8 --size 1024x768 --json",
+        "ascend-patches bench rotary-embedding --model /models/Qwen3-VL-8B",
     ),
     "init": ("ascend-patches init", "ascend-patches init /etc/ascend_patches/patches.toml", "ascend-patches init -"),
     "diff": ("ascend-patches diff rotary-embedding", "ascend-patches diff rotary-embedding --variant vllm-0.13"),
@@ -227,6 +242,15 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--emulated", action="store_true", help="on an emulated NPU, where there is no real one")
     verify.add_argument("--model", metavar="DIR", help="whole forwards of this checkpoint's vision encoder instead")
     verify.add_argument("--report", metavar="FILE", help="write all that was found to this file, as JSON")
+
+    bench = command("bench", "bench:bench", "what a forward of your model's vision encoder takes, upstream and patched")
+    with_json(with_config(bench))
+    bench.add_argument("names", nargs="*", metavar="PATCH", help="only these, alone, whether they are on or not")
+    bench.add_argument("--model", metavar="DIR", required=True, help="a checkpoint, or a folder with its config.json")
+    bench.add_argument("--images", nargs="+", type=int, default=[1, 4, 16], help="of a forward (default: 1 4 16)")
+    bench.add_argument("--frames", type=int, default=16, help="of the video; 0: no video (default: %(default)s)")
+    bench.add_argument("--size", default="448x448", metavar="WIDTHxHEIGHT", help="in pixels (default: %(default)s)")
+    bench.add_argument("--turns", type=int, default=20, help="of each side (default: %(default)s)")
 
     init = command("init", "settings_file:init", "write a commented patches.toml, with a schema for editors")
     init.add_argument("file", nargs="?", default="patches.toml", help="where to (default: patches.toml; - prints it)")

@@ -29,8 +29,8 @@ def verify(arguments: argparse.Namespace) -> int:
     known = catalogue.known()
     for name in arguments.names:
         patch_named(name, known)
-    if arguments.model is not None and not os.path.isdir(arguments.model):
-        raise AscendPatchesError(f"--model {arguments.model}: no such folder; name the folder of a checkpoint")
+    if arguments.model is not None:
+        folder_of_model(arguments.model)
     found = _in_a_process(arguments)
     if "error" in found:
         raise AscendPatchesError(found["error"])
@@ -44,6 +44,13 @@ def verify(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(found)))
     return 1 if found["differences"] else 0
+
+
+def folder_of_model(given: str) -> str:
+    """The folder that --model names, as every process finds it."""
+    if not os.path.isdir(given):
+        raise AscendPatchesError(f"--model {given}: no such folder; name the folder of a checkpoint")
+    return os.path.abspath(given)
 
 
 def _write(file: str, text: str) -> None:
@@ -81,14 +88,14 @@ def _in_a_process(arguments: argparse.Namespace) -> dict[str, Any]:
             asked = {
                 "names": arguments.names,
                 "emulated": arguments.emulated,
-                "model": os.path.abspath(arguments.model) if arguments.model is not None else None,
+                "model": folder_of_model(arguments.model) if arguments.model is not None else None,
                 "result": str(result),
                 "tell": tell,
             }
             with log.open("w", encoding="utf-8") as said:
                 code = subprocess.run(
                     [sys.executable, "-m", "ascend_patches.commands.verify_process", json.dumps(asked)],
-                    env=_environment(arguments) | {"TMPDIR": folder},
+                    env=environment(arguments) | {"TMPDIR": folder},
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=said,
@@ -106,7 +113,8 @@ def _in_a_process(arguments: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+def environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """The variables of a process that verifies or measures the patches that were asked for."""
     environ = dict(os.environ)
     # Its layers are to be an NPU's on the emulated device, and its results are not part of any report.
     for name in ("EMULATED_NPU", "ASCEND_PATCHES_REPORT_DIR"):

@@ -17,6 +17,7 @@ from typing import Any
 import ascend_patches
 from ascend_patches.checks import device
 from ascend_patches.checks.device import Device
+from ascend_patches.commands.progress import Tell, teller
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.reporting import report
@@ -24,7 +25,6 @@ from ascend_patches.starting.this_process import toolkit
 from ascend_patches.upstream import distributions
 from ascend_patches.upstream.environment import here
 
-Tell = Callable[[str], None]
 MODEL = "model"
 """What stands for a patch's name where all patches are checked together, on a user's model."""
 ROUNDS = 7
@@ -33,7 +33,7 @@ ROUNDS = 7
 def main() -> None:
     """Do what the first argument says, as JSON, and leave the result in the file that it names."""
     asked = json.loads(sys.argv[1])
-    started, tell = time.monotonic(), _teller(asked["tell"])
+    started, tell = time.monotonic(), teller(asked["tell"])
     try:
         found = verified(asked["names"], asked["emulated"], asked["model"], tell)
     except AscendPatchesError as error:
@@ -62,7 +62,7 @@ def verified(names: list[str], emulated: bool, model: str | None, tell: Tell) ->
         tell("importing what the patches change")
         problems = import_targets(status.patch for status in toolkit.patches.values() if status.choice.enabled)
     return {
-        **_about(on),
+        **about(on),
         "problems": problems,
         "model": model,
         **_compared(model, on, tell),
@@ -187,7 +187,7 @@ def _milliseconds(call: Callable[[], object]) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def _about(on: Device) -> dict[str, Any]:
+def about(on: Device) -> dict[str, Any]:
     """Where and with what this was found."""
     import torch
 
@@ -208,27 +208,6 @@ def _about(on: Device) -> dict[str, Any]:
         "identity": toolkit.identity(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("ASCEND_PATCHES")},
     }
-
-
-def _teller(descriptor: int | None) -> Tell:
-    """Writes progress to a descriptor that is not among those that vLLM writes to: on a terminal in one line."""
-    if descriptor is None:
-        return lambda _: None
-    stream = os.fdopen(descriptor, "w", encoding="utf-8")
-    on_terminal = stream.isatty()
-    latest = ""
-
-    def tell(text: str) -> None:
-        nonlocal latest
-        what = text.partition(":")[0]
-        if on_terminal:
-            stream.write(f"\r\x1b[K{text[:100]}")
-        elif what != latest:
-            stream.write(f"{what}\n")
-        latest = what
-        stream.flush()
-
-    return tell
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ COMMANDS = (
     "verify",
     "completion",
     "report",
+    "carry",
+    "bench",
 )
 
 
@@ -57,6 +59,18 @@ def test_every_command_has_a_help_text_with_the_exit_codes(world: World) -> None
     assert len(texts) == len(COMMANDS) + 2
     for text in texts[:-1]:
         assert "exit codes: 0 fine; 1 a patch failed, strict mode would stop" in text
+
+
+@pytest.mark.parametrize("character", ["\0", "\ud800"], ids=["null byte", "lone surrogate"])
+@pytest.mark.parametrize("command", ["carry", "explain", "check", "init", "bench --model"])
+def test_a_character_that_no_path_has_is_a_mistake_of_usage(command: str, character: str, world: World) -> None:
+    code = (
+        "from ascend_patches.commands.command_line import main\n"
+        f"print(json.dumps(main({[*command.split(), 'a' + character]!r})))"
+    )
+    result = world.python(code)
+    assert result.json == 2
+    assert "ascend-patches: " in result.stderr
 
 
 def test_the_documented_commands_are_all_there_are(world: World) -> None:

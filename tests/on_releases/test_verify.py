@@ -166,7 +166,7 @@ def test_a_checkpoint_without_weights_is_run_with_random_ones(verify: Callable[.
 @pytest.mark.parametrize(
     ("configuration", "words"),
     [
-        pytest.param('{"model_type": "llama"}', "is a 'llama', whose encoder verify cannot build", id="text"),
+        pytest.param('{"model_type": "llama"}', "is a 'llama', whose vision encoder cannot be built", id="text"),
         pytest.param("{", "config.json cannot be read", id="broken"),
         pytest.param("[]", "is no configuration of a model", id="odd"),
     ],
