@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ascend_patches.carrying.change import module_of
-from ascend_patches.carrying.inventory import FunctionNode, inventory
-from ascend_patches.carrying.items import parsed
+from ascend_patches.carrying.inventory import inventory, parsed
 from ascend_patches.carrying.ordering import bound_name, ordered, parts
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.carrying.usage import usage
+from ascend_patches.carrying.using import called_functions
 from ascend_patches.upstream import fingerprints
 
 _DISTRIBUTIONS = {"vllm_ascend": "vllm-ascend", "vllm": "vllm"}
@@ -124,23 +124,11 @@ def _relied_on(group: list[Definition], result: Result, code: Code) -> list[Reli
 def _called(definition: Definition, code: Code) -> list[tuple[str, str]]:
     """Functions of the release that a definition calls by a name of its module or of its own class."""
     node = parsed(definition.text)
-    module = module_of(definition.file)
-    place = code.class_at(module, definition.scope) if definition.scope else None
-    found = []
-    for call in (
-        sorted(usage(node, bool(definition.scope)).calls, key=lambda each: each.callee) if node is not None else ()
-    ):
-        root, _, name = call.callee.rpartition(".")
-        if root == "self" and place is not None:
-            member = code.method(place, name)
-            if member is not None and isinstance(member[1], FunctionNode):
-                found.append((f"{member[0].target}.{name}", fingerprints.of_node(member[1]) or ""))
-        elif not root:
-            origin = code.origin(module, name)
-            home = code.module(origin[0]) if origin is not None and origin[1] else None
-            item = home.inventory.one(origin[1]) if home is not None and origin is not None else None
-            if home is not None and item is not None and item.kind == "function":
-                found.append((f"{home.name}:{item.path}", item.code))
+    calls = usage(node, bool(definition.scope)).calls if node is not None else set()
+    found = [
+        (target, fingerprints.of_node(function) or "")
+        for target, _, function in called_functions(code, module_of(definition.file), definition.scope, calls)
+    ]
     return [(target, fingerprint) for target, fingerprint in found if fingerprint]
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from ascend_patches.carrying import call_fit, merging
-from ascend_patches.carrying.inventory import FunctionNode
+from ascend_patches.carrying.inventory import FunctionNode, inventory, parsed
 from ascend_patches.carrying.merging import Merged, Unit
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
-from ascend_patches.carrying.usage import Called, dotted, usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from ascend_patches.carrying.sides import Sides
+from ascend_patches.carrying.usage import dotted, usage
+from ascend_patches.carrying.using import called_functions, callers, readers
+from ascend_patches.upstream import fingerprints
 
 _TRIVIAL = ("pass", "return", "continue", "break", "else:", "try:", "(docstring)")
 
@@ -24,15 +23,20 @@ def merge_doubts(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Un
     """Doubts about one merged definition, from its statements alone."""
     doubts = []
     upstream, here = merging.difference(base, theirs), merging.difference(ours, merged.units)
-    # What was merged line by line has been compared line by line.
-    if not merged.by_lines and not merging.same_difference(upstream, here):
+    if merged.by_lines:
+        # Inside a statement that both sides changed there are no statements to compare, but the words of it.
+        if not merging.same_words(base, theirs, ours, merged.units):
+            doubts.append("both sides changed one statement, and the merge of it is not upstream's own difference")
+    elif not merging.same_difference(upstream, here):
         doubts += _other_difference(upstream, here)
+    else:
+        doubts += _other_blocks(base, theirs, ours, merged.units)
     doubts += _there_already(base, theirs, ours)
     doubts += _other_values(base, theirs, ours)
     return list(dict.fromkeys(doubts))
 
 
-def doubt(result: Result, sides: dict[int, Any], release: Code, carried: Code) -> None:
+def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code) -> None:
     """Add to each carried definition what its surroundings make doubtful."""
     touched = {definition.target for definition in result.definitions}
     for definition in result.carried:
@@ -40,6 +44,7 @@ def doubt(result: Result, sides: dict[int, Any], release: Code, carried: Code) -
         if pair is None:
             continue
         if definition.kind == "function":
+            _other_callees(definition, pair, result, release, touched)
             _changed_signature(definition, pair, carried, touched, result)
             _dropped_attributes(definition, pair, carried)
             if definition.verdict == "added":
@@ -60,6 +65,21 @@ def _other_difference(
     for code in ((here[0] - upstream[0]) + (here[1] - upstream[1])).elements():
         found.append(f"the merge changes `{_short(code)}`, which upstream's change does not")
     return found or ["the merge is not upstream's own difference"]
+
+
+def _other_blocks(
+    base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]
+) -> list[str]:
+    """Statements that the change puts into, or takes out of, a block that the release enters on another condition."""
+    found = []
+    for upstream, here in (
+        (merging.placed(base, theirs), merging.placed(ours, merged)),
+        (merging.placed(theirs, base), merging.placed(merged, ours)),
+    ):
+        for code, blocks in (here - upstream).elements():
+            around = blocks[-1] if blocks else "no condition"
+            found.append(f"`{_short(code)}` is in another block on the release: {_short(around)}")
+    return found
 
 
 def _there_already(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit]) -> list[str]:
@@ -94,13 +114,32 @@ def _other_values(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[U
     return found
 
 
-def _changed_signature(definition: Definition, pair: Any, carried: Code, touched: set[str], result: Result) -> None:
+def _other_callees(definition: Definition, pair: Sides, result: Result, release: Code, touched: set[str]) -> None:
+    """Functions that the change newly calls, and that were other functions where the change was made."""
+    node = parsed(definition.text)
+    if result.change.base is None or node is None:
+        return
+    new = usage(node, bool(definition.scope))
+    if pair.release is not None:
+        new = new - usage(pair.release.node, bool(definition.scope))
+    before = new if pair.old is None else new - usage(pair.old.node, bool(definition.scope))
+    for target, path, function in called_functions(release, definition.module, definition.scope, before.calls):
+        if target in touched:
+            continue
+        text = result.change.base(path)
+        try:
+            there = inventory(text).one(target.partition(":")[2]) if text is not None else None
+        except (SyntaxError, ValueError):
+            there = None
+        if there is not None and there.code != fingerprints.of_node(function):
+            definition.doubts.append(f"it calls {target}, which was another function where the change was made")
+
+
+def _changed_signature(definition: Definition, pair: Sides, carried: Code, touched: set[str], result: Result) -> None:
     """Callers of a function whose parameters or results change, as far as the change does not touch them."""
     if pair.release is None:
         return
-    before, after = pair.release.node, ast.parse(_flush(definition.text)).body[0]
-    if isinstance(after, ast.If):
-        after = after.body[0]
+    before, after = pair.release.node, parsed(definition.text)
     if not isinstance(before, FunctionNode) or not isinstance(after, FunctionNode):
         return
     other_parameters = call_fit.parameters(before) != call_fit.parameters(after)
@@ -109,22 +148,19 @@ def _changed_signature(definition: Definition, pair: Any, carried: Code, touched
         return
     name = definition.path.rpartition(".")[2]
     bound = bool(definition.scope) and not call_fit.is_static(after)
-    for path, owner, call in calls_of(carried, name):
-        if not _may_mean(carried, path, call, definition):
-            continue
-        target = f"{path.removesuffix('.py').replace('/', '.').removesuffix('.__init__')}:{owner}"
+    given = call_fit.returned(after)
+    for target, call in callers(carried, definition):
         if other_parameters:
-            why = call_fit.refusal(after, call, bound and not call.callee.startswith("super"))
+            why = call_fit.refusal(after, call, bound)
             if why and not call_fit.refusal(before, call, bound):
                 definition.doubts.append(f"{target} calls it, and it now {why}")
             elif target not in touched:
                 result.callers.append(f"{target} calls {definition.target}, whose parameters change")
-        given = call_fit.returned(after)
         if other_results and call.unpacked is not None and 1 not in given and call.unpacked not in given:
             definition.doubts.append(
                 f"{target} takes {call.unpacked} values from it, and it now returns {sorted(given)}"
             )
-    if other_parameters and definition.scope:
+    if other_parameters and definition.scope and name != "__init__":
         place = carried.class_at(definition.module, definition.scope)
         for each in carried.subclasses(place) if place is not None else ():
             for member in carried.members(each).get(name, []):
@@ -132,55 +168,30 @@ def _changed_signature(definition: Definition, pair: Any, carried: Code, touched
                     definition.doubts.append(f"the override {each.target}.{name} keeps the old parameters")
 
 
-def calls_of(code: Code, name: str) -> Iterable[tuple[str, str, Called]]:
-    """Every call of something of that name: the file, the definition that it is in, and the call."""
-    for path in code.with_word(f"{name}("):
-        module = code.module_at(path)
-        for owner, call in module.calls.get(name, []) if module is not None else ():
-            yield path, owner, call
-
-
-def _may_mean(code: Code, path: str, call: Called, definition: Definition) -> bool:
-    """Whether a call could be one of a definition."""
-    name = definition.path.rpartition(".")[2]
-    module = code.module_at(path)
-    if module is None:
-        return False
-    if definition.scope:
-        return "." in call.callee
-    if "." not in call.callee:
-        return code.origin(module.name, name) == (definition.module, name)
-    root = call.callee.rpartition(".")[0].partition(".")[0]
-    origin = code.origin(module.name, root)
-    return origin is not None and not origin[1] and definition.module.startswith(origin[0])
-
-
-def _dropped_attributes(definition: Definition, pair: Any, carried: Code) -> None:
+def _dropped_attributes(definition: Definition, pair: Sides, carried: Code) -> None:
     """Attributes that the release's code set, the carried code does not, and others still read."""
     if pair.release is None or not definition.scope:
         return
-    after = ast.parse(_flush(definition.text)).body[0]
-    dropped = usage(pair.release.node, True).stores - usage(after, True).stores
+    after = parsed(definition.text)
+    dropped = usage(pair.release.node, True).stores - (usage(after, True).stores if after is not None else set())
+    place = carried.class_at(definition.module, definition.scope) if dropped else None
     for name in sorted(dropped):
-        place = carried.class_at(definition.module, definition.scope)
         if place is None or any(name in carried.members(each) for each in carried.lineage(place)[0]):
             continue
-        for path in carried.with_word(name):
-            module = carried.module_at(path)
-            if module is not None and name in module.read:
-                definition.doubts.append(f"it no longer sets {name}, which {path} still reads")
-                break
+        reader = next(readers(carried, place, name), None)
+        if reader is not None:
+            definition.doubts.append(f"it no longer sets {name}, which {reader} still reads")
 
 
-def _hides(definition: Definition, pair: Any, release: Code) -> None:
+def _hides(definition: Definition, pair: Sides, release: Code) -> None:
     """An added method may override, or be overridden by, one that upstream did not have."""
     if not definition.scope:
         return
     name = definition.path.rpartition(".")[2]
     place = release.class_at(definition.module, definition.scope)
-    if place is None:
-        return
     node = pair.new.node
+    if place is None or not isinstance(node, FunctionNode):
+        return
     for owner in release.lineage(place)[0][1:]:
         for member in release.members(owner).get(name, []):
             if isinstance(member, FunctionNode) and call_fit.parameters(member) != call_fit.parameters(node):
@@ -217,10 +228,6 @@ def _pointless(result: Result) -> None:
     if all(definition.kind == "import" for definition in result.carried):
         for definition in result.carried:
             definition.doubts.append("only imports are left of the change")
-
-
-def _flush(text: str) -> str:
-    return f"if True:\n{text}" if text[:1].isspace() else text
 
 
 def _short(code: str) -> str:

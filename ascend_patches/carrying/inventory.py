@@ -96,6 +96,18 @@ def inventory(text: str) -> Inventory:
     return Inventory(text)
 
 
+def parsed(text: str) -> ast.stmt | None:
+    """One definition with its own indentation as a tree."""
+    try:
+        tree = ast.parse(f"if True:\n{text}" if text[:1].isspace() else text)
+    except (SyntaxError, ValueError):
+        return None
+    body = tree.body
+    if text[:1].isspace() and isinstance(body[0], ast.If):
+        body = body[0].body
+    return body[0] if len(body) == 1 else None
+
+
 def header(node: ast.ClassDef) -> ast.ClassDef:
     """A class without what is in it."""
     bare = ast.ClassDef(**{**dict(ast.iter_fields(node)), "body": [ast.Pass()]})

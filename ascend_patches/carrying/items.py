@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ascend_patches.carrying import captures, doubting, merging, moving
 from ascend_patches.carrying.change import module_of
-from ascend_patches.carrying.inventory import Inventory, Item, inventory
+from ascend_patches.carrying.inventory import Inventory, Item, inventory, parsed
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, LeftOut
 from ascend_patches.carrying.sides import Sides
@@ -294,15 +294,3 @@ def _undecorable(node: ast.stmt) -> str:
 
 def _indent(text: str) -> int:
     return len(text) - len(text.lstrip(" "))
-
-
-def parsed(text: str) -> ast.stmt | None:
-    """One definition with its own indentation as a tree."""
-    try:
-        tree = ast.parse(f"if True:\n{text}" if text[:1].isspace() else text)
-    except (SyntaxError, ValueError):
-        return None
-    body = tree.body
-    if text[:1].isspace() and isinstance(body[0], ast.If):
-        body = body[0].body
-    return body[0] if len(body) == 1 else None

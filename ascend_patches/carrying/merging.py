@@ -8,6 +8,8 @@ nor make one. The merged text is made of the units' own lines, untouched.
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -115,6 +117,52 @@ def changed_places(before: Sequence[Unit], after: Sequence[Unit]) -> list[tuple[
     return [
         (tuple(before[i1:i2]), tuple(after[j1:j2])) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal"
     ]
+
+
+def placed(before: Sequence[Unit], after: Sequence[Unit]) -> Counter[tuple[str, tuple[str, ...]]]:
+    """What was put in, each with the heads of the blocks that it is in, outermost first."""
+    old, new = _in_blocks(before), _in_blocks(after)
+    matcher = SequenceMatcher(None, _keys(before), _keys(after), autojunk=False)
+    return Counter(each for tag, _, _, j1, j2 in matcher.get_opcodes() if tag != "equal" for each in new[j1:j2]) - (
+        Counter(each for tag, i1, i2, _, _ in matcher.get_opcodes() if tag != "equal" for each in old[i1:i2])
+    )
+
+
+def same_words(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit], merged: Sequence[Unit]) -> bool:
+    """Whether two differences take out and put in the same words of code; layout and comments do not count."""
+    rows = [words(text_of(side)) for side in (base, theirs, release, merged)]
+    if None in rows:
+        return False
+    old, new, here, carried = (row for row in rows if row is not None)
+    return old - new == here - carried and new - old == carried - here
+
+
+def words(text: str) -> Counter[str] | None:
+    """The tokens of a definition, without layout and comments; None where it is no Python."""
+    found: Counter[str] = Counter()
+    previous = ""
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(f"if True:\n{text}" if text[:1] == " " else text).readline):
+            if token.type in layout:
+                continue
+            if token.string in ")]}" and previous == ",":
+                found[","] -= 1
+            found[token.string] += 1
+            previous = token.string
+    except (tokenize.TokenError, SyntaxError):
+        return None
+    return +found
+
+
+def _in_blocks(row: Sequence[Unit]) -> list[tuple[str, tuple[str, ...]]]:
+    """Each unit's code with the heads of the blocks that it is in; the definition's own head does not count."""
+    heads: dict[int, str] = {}
+    found = []
+    for unit in row:
+        heads[unit.depth] = unit.owner
+        found.append((unit.code, tuple(heads[depth] for depth in range(2, unit.depth + 1) if depth in heads)))
+    return found
 
 
 class _Chunk(NamedTuple):

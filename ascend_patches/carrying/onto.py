@@ -6,8 +6,8 @@ import ast
 
 from ascend_patches.carrying import doubting, moving
 from ascend_patches.carrying.change import Change, FileChange, kind_of, module_of
-from ascend_patches.carrying.inventory import Inventory, inventory
-from ascend_patches.carrying.items import Items, inside_whole, parsed
+from ascend_patches.carrying.inventory import Inventory, inventory, parsed
+from ascend_patches.carrying.items import Items, inside_whole
 from ascend_patches.carrying.release_code import Code, members_of
 from ascend_patches.carrying.release_names import Surroundings
 from ascend_patches.carrying.results import Definition, LeftOut, Result

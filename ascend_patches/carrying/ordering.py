@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from ascend_patches.carrying import call_fit
 from ascend_patches.carrying.change import module_of
-from ascend_patches.carrying.inventory import FunctionNode
-from ascend_patches.carrying.items import parsed
+from ascend_patches.carrying.inventory import FunctionNode, parsed
 from ascend_patches.carrying.results import Definition
 from ascend_patches.carrying.usage import usage
 

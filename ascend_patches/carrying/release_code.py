@@ -16,6 +16,7 @@ from ascend_patches.carrying.usage import Called, calls_in, dotted
 from ascend_patches.errors import CarryError
 
 _HOPS = 24
+_WORD = re.compile(r"\w+")
 
 
 @dataclass
@@ -103,11 +104,14 @@ class Code:
         self._paths: tuple[str, ...] | None = None
         self._members: dict[str, dict[str, list[ast.AST]]] = {}
         self._texts: dict[str, str | None] = {}
+        self._below: Code | None = None
+        self._words: dict[str, list[str]] | None = None
 
     def over(self, files: dict[str, str | None]) -> Code:
         """The same tree with some files replaced, added or taken away."""
         layered = Code(self.text, self.paths, self.packages, self.versions)
         layered._overlay = dict(files)
+        layered._below = self
         layered._modules = {
             name: module for name, module in self._modules.items() if module is not None and module.path not in files
         }
@@ -133,7 +137,21 @@ class Code:
 
     def with_word(self, word: str) -> list[str]:
         """The files that can matter for a name, those of the first package first."""
-        return [path for path in self.paths() if word in (self.text(path) or "")]
+        if self._below is not None:
+            found = [path for path in self._below.with_word(word) if path not in self._overlay]
+            found += [path for path, text in self._overlay.items() if word in (text or "")]
+            return sorted(found, key=lambda path: path.partition("/")[0] != self.packages[0])
+        rarest = min((self._having(each) for each in _WORD.findall(word)), key=len, default=list(self.paths()))
+        return [path for path in rarest if word in (self.text(path) or "")]
+
+    def _having(self, word: str) -> list[str]:
+        """The files that have a word; all texts are read for the first question."""
+        if self._words is None:
+            self._words = {}
+            for path in self.paths():
+                for each in set(_WORD.findall(self.text(path) or "")):
+                    self._words.setdefault(each, []).append(path)
+        return self._words.get(word, [])
 
     def module(self, name: str) -> Module | None:
         """A module by name; None where there is none, or where its text is no Python."""

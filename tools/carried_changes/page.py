@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+NO_TIME = "not judged in time"
 
-class Verdict(TypedDict):
+
+class Verdict(TypedDict, total=False):
     """What one change comes to on one release. Facts only: no code of upstream's."""
 
     number: str
@@ -16,6 +18,7 @@ class Verdict(TypedDict):
     where: str
     verdict: str
     definitions: dict[str, int]
+    at: str
 
 
 _HEAD = """\
@@ -25,12 +28,12 @@ _HEAD = """\
 
 Is a fix of vllm-ascend on my release, or can I have it? Search this page for its number. `carried`: `ascend-patches
 carry` makes a patch of it. `already there`: the release has it. `review`: it merges, and something speaks against it;
-a person has to look. `partly`, `not carried`: the release's code is another. Listed are the fixes that change Python
-files of the package only: those of main from the point where the release left it to the point where the next stable
-one did, and what is on the release's own branch after its tag, which no wheel has.
+a person has to look. `partly`, `not carried`: the release's code is another, and the first place is named. Listed are
+the fixes that change Python files of the package only: those of main from the point where the release left it to the
+point where the next stable one did, and what is on the release's own branch after its tag, which no wheel has.
 
-| release | fixes | carried | already there | review | partly | not carried |
-| --- | --- | --- | --- | --- | --- | --- |
+| release | fixes | carried | already there | review | partly | not carried | not judged in time |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -41,7 +44,7 @@ def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
         for where in ("main", "branch"):
             chosen = [each for each in verdicts if each["where"] == where]
             counted = Counter(each["verdict"] for each in chosen)
-            names = ("carried", "already there", "review", "partly", "not carried")
+            names = ("carried", "already there", "review", "partly", "not carried", NO_TIME)
             cells = [f"{release}, {where}", str(len(chosen)), *(str(counted[name]) for name in names)]
             lines.append(f"| {' | '.join(cells)} |")
     for release, verdicts in releases.items():
@@ -49,12 +52,14 @@ def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
             "",
             f"## vllm-ascend {release}",
             "",
-            "| change | verdict | commit | subject |",
-            "| --- | --- | --- | --- |",
+            "| change | verdict | commit | subject | first place |",
+            "| --- | --- | --- | --- | --- |",
         ]
         for each in verdicts:
             branch = " (its own branch)" if each["where"] == "branch" else ""
             number = f"#{each['number']}" if each["number"] else "-"
             subject = each["subject"].replace("|", "/").replace("<", "&lt;")
-            lines.append(f"| {number} | {each['verdict']}{branch} | {each['commit']} | {subject} |")
+            lines.append(
+                f"| {number} | {each['verdict']}{branch} | {each['commit']} | {subject} | {each.get('at', '')} |"
+            )
     return "\n".join([*lines, ""])
