@@ -160,8 +160,11 @@ def _in_blocks(row: Sequence[Unit]) -> list[tuple[str, tuple[str, ...]]]:
     heads: dict[int, str] = {}
     found = []
     for unit in row:
-        heads[unit.depth] = unit.owner
-        found.append((unit.code, tuple(heads[depth] for depth in range(2, unit.depth + 1) if depth in heads)))
+        word = unit.code.partition(": ")[0]
+        if word in ("else", "finally"):
+            heads[unit.depth] = f"{heads.get(unit.depth, '')} {word}"
+        found.append((unit.code, tuple(heads.get(depth, "") for depth in range(2, unit.depth + 1))))
+        heads[unit.depth + 1] = unit.code
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from email import policy
@@ -12,6 +13,8 @@ from ascend_patches.carrying.release_code import Code
 from ascend_patches.errors import CarryError
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)")
+_INDEX = re.compile(r"index ([0-9a-f]{7,40})\.\.([0-9a-f]{7,40})(?: \d+)?$")
+_HEADING = re.compile(r"\s*(?:class|(?:async\s+)?def)\s+(\w+)")
 _MAIL = re.compile(r"^From [0-9a-f]{7,64} .*$", re.MULTILINE)
 
 
@@ -22,6 +25,7 @@ class Hunk:
     old: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
     line: int = 1
+    new_line: int = 1
     heading: str = ""
 
     @property
@@ -36,6 +40,8 @@ class FileDiff:
     old_path: str
     path: str
     hunks: list[Hunk] = field(default_factory=list)
+    blobs: tuple[str, str] = ("", "")
+    """The names that git has for the file before and after, as far as they are written out."""
     new: bool = False
     deleted: bool = False
     binary: bool = False
@@ -97,6 +103,8 @@ def _diffs(mail: str) -> list[FileDiff]:
             current.new, current.deleted = current.new or not old_path, current.deleted or not path
             current.old_path, current.path = old_path or current.old_path, path or current.path
             index += 1
+        elif current is not None and (match := _INDEX.match(line)):
+            current.blobs = match[1], match[2]
         elif current is not None and line.startswith("rename from "):
             current.old_path = _unquoted(line[12:])
         elif current is not None and line.startswith("rename to "):
@@ -117,7 +125,7 @@ def _diffs(mail: str) -> list[FileDiff]:
 def _hunk(lines: list[str], index: int, match: re.Match[str], current: FileDiff) -> int:
     """Read one hunk by the counts in its head; returns the index after it."""
     old_left, new_left = int(match[2] or 1), int(match[4] or 1)
-    hunk = Hunk(line=int(match[1]), heading=match[5])
+    hunk = Hunk(line=int(match[1]), new_line=int(match[3]), heading=match[5])
     index += 1
     while index < len(lines) and (old_left > 0 or new_left > 0):
         mark, rest = lines[index][:1], lines[index][1:]
@@ -160,13 +168,17 @@ def _laid(diff: FileDiff, code: Code, earlier: FileChange | None) -> FileChange:
     if start is None or (known is None and earlier is None):
         return FileChange(diff.path, old_path, "", "", unplaced=(*unplaced, *(hunk.text for hunk in diff.hunks)))
     before, after = known, start
+    if _is_blob(start, diff.blobs[0]):
+        placed = _at_their_lines(start, diff.hunks)
+        if placed is not None:
+            return FileChange(diff.path, old_path, before, placed, unplaced=tuple(unplaced))
     for hunk in diff.hunks:
-        placed = _replaced(after, hunk.old, hunk.new, hunk.line)
+        placed = _replaced(after, hunk.old, hunk.new, hunk.heading)
         if placed is not None:
             after = placed
             continue
         # The release may have it already; then the side before the change is the release without it.
-        taken_out = _replaced(before or "", hunk.new, hunk.old, hunk.line)
+        taken_out = _replaced(before or "", hunk.new, hunk.old, hunk.heading)
         if taken_out is None:
             unplaced.append(hunk.text)
         else:
@@ -174,18 +186,50 @@ def _laid(diff: FileDiff, code: Code, earlier: FileChange | None) -> FileChange:
     return FileChange(diff.path, old_path, before, after, unplaced=tuple(unplaced))
 
 
-def _replaced(text: str, old: list[str], new: list[str], line: int) -> str | None:
-    """The text with some lines replaced where they stand; None where they stand nowhere, or in several places alike."""
+def _is_blob(text: str, name: str) -> bool:
+    """Whether a text is the file that git calls by this name, which may be cut short."""
+    content = text.encode()
+    return bool(name) and hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest().startswith(name)
+
+
+def _at_their_lines(text: str, hunks: list[Hunk]) -> str | None:
+    """The text with every hunk where its head says, which is right in the very file that the change was made to."""
+    lines = text.split("\n")
+    for hunk in hunks:
+        at = hunk.new_line - 1 if hunk.new else hunk.new_line
+        if lines[at : at + len(hunk.old)] != hunk.old:
+            return None
+        lines[at : at + len(hunk.old)] = hunk.new
+    return "\n".join(lines)
+
+
+def _replaced(text: str, old: list[str], new: list[str], heading: str) -> str | None:
+    """The text with some lines replaced where they stand; None where they stand nowhere, or in several places alike.
+
+    A hunk's own line number says nothing about another file than the one that it was made from. Its heading does: the
+    class or function above it has to be the same.
+    """
     lines = text.split("\n")
     if not old:
         return None if any(lines) else "\n".join([*new, ""])
     places = [at for at in range(len(lines) - len(old) + 1) if lines[at : at + len(old)] == old]
-    if len(places) > 1 and line - 1 in places:
-        places = [line - 1]
+    places = [at for at in places if _is_below(lines, at, heading)]
     if len(places) != 1:
         return None
     at = places[0]
     return "\n".join([*lines[:at], *new, *lines[at + len(old) :]])
+
+
+def _is_below(lines: list[str], at: int, heading: str) -> bool:
+    """Whether a place is in the class or function that a hunk's heading names, if it names one."""
+    wanted = _HEADING.match(heading)
+    if wanted is None:
+        return True
+    above = [line for line in reversed(lines[:at]) if _HEADING.match(line)]
+    # git shows the last line that begins at the margin; told that a file is Python, the last class or function.
+    at_the_margin = next((line for line in above if not line[:1].isspace()), "")
+    shown = {found[1] for line in (*above[:1], at_the_margin) if (found := _HEADING.match(line))}
+    return wanted[1] in shown
 
 
 def _paths(line: str) -> tuple[str, str]:

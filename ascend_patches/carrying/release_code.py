@@ -112,9 +112,6 @@ class Code:
         layered = Code(self.text, self.paths, self.packages, self.versions)
         layered._overlay = dict(files)
         layered._below = self
-        layered._modules = {
-            name: module for name, module in self._modules.items() if module is not None and module.path not in files
-        }
         return layered
 
     def text(self, path: str) -> str | None:
@@ -156,7 +153,10 @@ class Code:
     def module(self, name: str) -> Module | None:
         """A module by name; None where there is none, or where its text is no Python."""
         if name not in self._modules:
-            self._modules[name] = read_module(self, name)
+            below = self._below
+            # What is not replaced is the same module, with all that has been found out about it.
+            shared = below is not None and self.path_of(name) not in self._overlay
+            self._modules[name] = below.module(name) if below is not None and shared else read_module(self, name)
         return self._modules[name]
 
     def module_at(self, path: str) -> Module | None:

@@ -58,12 +58,23 @@ def called_functions(
             home = code.module(member[0].module) if member is not None else None
             if home is not None and member is not None and isinstance(member[1], FunctionNode):
                 yield f"{member[0].target}.{name}", home.path, member[1]
-        elif not root:
-            origin = code.origin(module_name, name)
+        elif root not in ("self", "cls", "?"):
+            origin = _origin(code, module_name, root, name)
             home = code.module(origin[0]) if origin is not None and origin[1] else None
             item = home.inventory.one(origin[1]) if home is not None and origin is not None else None
             if home is not None and item is not None and isinstance(item.node, FunctionNode):
                 yield f"{home.name}:{item.path}", home.path, item.node
+
+
+def _origin(code: Code, module_name: str, root: str, name: str) -> tuple[str, str] | None:
+    """Where a function is defined that is called by its name, or by the name of its module and its own."""
+    if not root:
+        return code.origin(module_name, name)
+    first, _, rest = root.partition(".")
+    origin = code.origin(module_name, first)
+    if origin is None or origin[1]:
+        return None
+    return code.origin(f"{origin[0]}.{rest}" if rest else origin[0], name)
 
 
 def _constructions(code: Code, place: ClassPlace) -> Iterator[tuple[str, Called]]:

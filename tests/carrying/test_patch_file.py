@@ -98,3 +98,53 @@ def test_a_patch_that_is_cut_off_is_refused(tmp_path: Path) -> None:
 def test_a_file_without_a_difference_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CarryError, match="no difference"):
         carry(tmp_path / "release", {RUNNER: BEFORE}, "hello\n")
+
+
+ALIKE = """
+    class First:
+        def run(self, tokens):
+            count = len(tokens)
+            rest = count - 1
+            return rest
+
+
+    class Second:
+        def run(self, tokens):
+            count = len(tokens)
+            rest = count - 1
+            return rest
+"""
+
+
+def test_of_places_that_look_alike_the_one_with_the_right_class_above_it_is_taken(tmp_path: Path) -> None:
+    first, second = ALIKE.split("    class Second")
+    after = f"{first}    class Second{second.replace('count - 1', 'count - 2')}"
+    text = served(tmp_path / "clone", {RUNNER: ALIKE}, {RUNNER: after}, form="diff")
+    moved_down = ALIKE.replace("class First", "X = 1\n    Y = 2\n\n\n    class First")
+    result = carry(tmp_path / "release", {RUNNER: moved_down}, text)
+    assert [each.target for each in result.definitions] == ["vllm_ascend.runner:Second.run"]
+
+
+def test_a_hunk_that_fits_two_places_is_refused_whatever_its_line_number_says(tmp_path: Path) -> None:
+    branch = "        first = 1\n        second = 2\n        third = 3\n"
+    release = f"def run(tokens):\n    if tokens:\n{branch}    else:\n{branch}    return tokens\n"
+    hunk = f"@@ -7,3 +7,3 @@ def run(tokens):\n         first = 1\n-{branch.splitlines()[1]}\n+        second = 4\n"
+    text = f"--- a/{RUNNER}\n+++ b/{RUNNER}\n{hunk}         third = 3\n"
+    result = carry(tmp_path / "release", {RUNNER: release}, text)
+    assert [each.verdict for each in result.definitions] == ["conflict"]
+
+
+def test_in_the_very_file_that_the_change_was_made_to_line_numbers_count(tmp_path: Path) -> None:
+    text = served(tmp_path / "clone", {RUNNER: ALIKE}, {RUNNER: ALIKE.replace("return rest\n\n", "return -rest\n\n")})
+    result = carry(tmp_path / "release", {RUNNER: ALIKE}, text)
+    assert [each.target for each in result.definitions] == ["vllm_ascend.runner:First.run"]
+
+
+def test_a_hunk_below_another_class_than_its_own_has_no_place(tmp_path: Path) -> None:
+    one_class = ALIKE.partition("    class Second")[0]
+    text = served(
+        tmp_path / "clone", {RUNNER: ALIKE}, {RUNNER: ALIKE.replace("count - 1", "count - 2", 1)}, form="diff"
+    )
+    other = one_class.replace("class First", "class Another").replace("def run", "def step")
+    result = carry(tmp_path / "release", {RUNNER: other}, text)
+    assert result.carried == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from carrying.releases import carried
+from carrying.releases import carried, change, code
+
+from ascend_patches.carrying import onto
 
 RUNNER = "vllm_ascend/runner.py"
 BEFORE = """
@@ -174,3 +176,44 @@ def test_taking_an_override_away_is_refused(tmp_path: Path) -> None:
     with_override = BEFORE + "\n        def plan(self, size):\n            return size * 2\n"
     result = carried(tmp_path, {**RELEASE, RUNNER: with_override}, {RUNNER: with_override}, {RUNNER: BEFORE})
     assert (result.verdict, "override" in result.definitions[0].reason) == ("not carried", True)
+
+
+def test_a_statement_in_a_block_that_the_release_enters_on_another_condition_is_doubted(tmp_path: Path) -> None:
+    base = BEFORE.replace("self.plan(total)", "if total:\n                self.plan(total)")
+    after = base.replace("self.plan(total)", "self.plan(total)\n                total += 1")
+    release = base.replace("if total:", "if total and self.config:")
+    result = carried(tmp_path, {**RELEASE, RUNNER: release}, {RUNNER: base}, {RUNNER: after})
+    assert (result.verdict, "in another block" in " ".join(result.doubts)) == ("review", True)
+
+
+def test_a_function_that_is_newly_called_and_was_another_one_upstream_is_doubted(tmp_path: Path) -> None:
+    upstream = {
+        RUNNER: BEFORE,
+        "vllm_ascend/helpers.py": RELEASE["vllm_ascend/helpers.py"].replace(
+            "return first, second", "return second, first"
+        ),
+    }
+    after = {**upstream, RUNNER: BEFORE.replace("return total", "return helpers.both(total, 1)[0]")}
+    result = onto.carry(change(upstream, after), code(tmp_path, RELEASE))
+    assert result.verdict == "review"
+    assert "was another function where the change was made" in " ".join(result.doubts)
+
+
+def test_what_makes_an_instance_with_the_old_arguments_is_doubted_and_another_class_is_not(tmp_path: Path) -> None:
+    others = "from vllm_ascend.runner import Runner\n\n\nclass Other(dict):\n"
+    others += "    def __init__(self):\n        super().__init__(1)\n"
+    change = ("def __init__(self, config: Config):", "def __init__(self, config: Config, depth):")
+    verdict, _ = of(tmp_path / "no", change, release={"vllm_ascend/other.py": others})
+    assert verdict == "carried"
+    makes = f"{others}\n\ndef make(config):\n    return Runner(config)\n"
+    verdict, said = of(tmp_path / "yes", change, release={"vllm_ascend/other.py": makes})
+    assert (verdict, "vllm_ascend.other:make" in said) == ("review", True)
+
+
+def test_an_attribute_that_another_class_reads_of_itself_is_not_the_one_that_is_no_longer_set(tmp_path: Path) -> None:
+    other = "class Other:\n    def __init__(self):\n        self.config = 1\n\n"
+    other += "    def go(self):\n        return self.config\n"
+    verdict, _ = of(
+        tmp_path, ("self.config = config", "self.setting = config"), release={"vllm_ascend/other.py": other}
+    )
+    assert verdict == "carried"

@@ -1,0 +1,304 @@
+"""Runs on a release: puts written patches in place one by one, each in a process of its own, and takes them back.
+
+    in_place.py FOLDER...       each holds one distribution that ``ascend-patches carry`` wrote
+
+For each it prints one line of JSON: the patch's state, what was wrong with it in place, and what a revert left behind.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import ascend_patches
+from ascend_patches.declaring.carried import Carried
+from ascend_patches.declaring.patch import Patch
+from ascend_patches.patches import PATCHES
+from ascend_patches.upstream import fingerprints
+
+_SECONDS = 120
+_PLAIN = (ModuleType, type)
+
+
+def main() -> None:
+    folders = [Path(each) for each in sys.argv[1:]]
+    os.environ["ASCEND_PATCHES_DISABLE"] = ",".join(patch.name for patch in PATCHES)
+    problems = _import_all(folders)
+    for folder in folders:
+        sys.stdout.flush()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            signal.alarm(_SECONDS)
+            os.close(reader)
+            with os.fdopen(writer, "w", encoding="utf-8") as out:
+                json.dump(_told(folder, problems), out)
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, encoding="utf-8") as told:
+            text = told.read()
+        os.waitpid(child, 0)
+        found = json.loads(text) if text else {"state": "died", "problems": ["the process died or took too long"]}
+        print(json.dumps({"folder": str(folder), **found}), flush=True)
+
+
+def _import_all(folders: list[Path]) -> dict[str, str]:
+    """Import, once for all, every module that a patch changes; what cannot be imported, with the reason."""
+    problems: dict[str, str] = {}
+    names: dict[str, None] = {}
+    for folder in folders:
+        for rewrite in _rewrites(_patch(folder)):
+            names[rewrite.module] = names[rewrite.home] = None
+        sys.path.remove(str(folder))
+    for name in names:
+        try:
+            _imported(name)
+        except BaseException as error:
+            problems[name] = f"{type(error).__name__}: {error}"[:300]
+    return problems
+
+
+def _imported(name: str) -> None:
+    """Import a module; packages of others that are not installed are stood in for, and named."""
+    while True:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            top = (error.name or "").partition(".")[0]
+            if not top or top in ("vllm", "vllm_ascend", "torch", "torch_npu") or top in STAND_INS.tops:
+                raise
+            STAND_INS.tops.append(top)
+            print(json.dumps({"stand_in": top}), flush=True)
+        else:
+            return
+
+
+class _Anything(type):
+    """A class that has every attribute, and gives a function back that it is put onto as a decorator."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Anything(name, (), {})
+
+    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        one = arguments[0] if len(arguments) == 1 and not keywords else None
+        return one if isinstance(one, FunctionType) else cls
+
+
+class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the packages that are stood in for, and all modules in them."""
+
+    def __init__(self) -> None:
+        self.tops: list[str] = []
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name.partition(".")[0] not in self.tops:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        def made_up(name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return _Anything(name, (), {})
+
+        module.__dict__["__getattr__"] = made_up
+
+
+STAND_INS = _StandIns()
+sys.meta_path.append(STAND_INS)
+
+
+def _patch(folder: Path) -> Patch:
+    package = next(folder.glob("*/__init__.py")).parent.name
+    sys.path.insert(0, str(folder))
+    found = importlib.import_module(package).PATCH
+    assert isinstance(found, Patch)
+    return found
+
+
+def _rewrites(patch: Patch) -> list[Carried]:
+    found = {
+        (rewrite.target, rewrite.kind): rewrite
+        for variant in patch.variants
+        for rewrite in (*variant.rewrites, *(each for part in variant.parts for each in part.rewrites))
+        if isinstance(rewrite, Carried)
+    }
+    return list(found.values())
+
+
+def _told(folder: Path, unimported: dict[str, str]) -> dict[str, Any]:
+    try:
+        return _tried(folder, unimported)
+    except BaseException:
+        return {"state": "died", "problems": [traceback.format_exc()[-1500:]]}
+
+
+def _tried(folder: Path, unimported: dict[str, str]) -> dict[str, Any]:
+    patch = _patch(folder)
+    rewrites = _rewrites(patch)
+    lacking = {name: unimported[name] for rewrite in rewrites for name in (rewrite.module,) if name in unimported}
+    if lacking:
+        return {"state": "not imported", "problems": [f"{name}: {why}" for name, why in lacking.items()]}
+    _installed(folder, patch.name)
+    before = _snapshot(rewrites)
+    ascend_patches.apply_patches()
+    state = next(each for each in ascend_patches.status()["patches"] if each["name"] == patch.name)
+    problems = []
+    if state["state"] != "applied":
+        return {"state": state["state"], "problems": [json.dumps(state)[-1500:]]}
+    for rewrite in rewrites:
+        problems += _wrong_in_place(rewrite)
+    ascend_patches.revert_patches(patch.name)
+    after = _snapshot(rewrites)
+    left = sorted(key for key in before.keys() | after.keys() if _differs(before, after, key))
+    return {"state": "applied", "problems": problems, "left": left}
+
+
+def _installed(folder: Path, name: str) -> None:
+    """What an installer would leave: the metadata by which the patch is found."""
+    package = name.replace("-", "_")
+    metadata = folder / f"{package}-0.1.0.dist-info"
+    metadata.mkdir(exist_ok=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1.0\n", encoding="utf-8")
+    entry = f"[ascend_patches.patches]\n{package} = {package}:PATCH\n"
+    (metadata / "entry_points.txt").write_text(entry, encoding="utf-8")
+
+
+def _snapshot(rewrites: list[Carried]) -> dict[str, Any]:
+    """All that the modules and the classes of the targets hold, by name."""
+    found: dict[str, Any] = {}
+    for rewrite in rewrites:
+        for name in (rewrite.module, rewrite.home):
+            module = sys.modules[name]
+            found |= {f"{name}:{key}": value for key, value in vars(module).items()}
+        owner: Any = sys.modules[rewrite.module]
+        for part in rewrite.path.split(".")[:-1]:
+            owner = vars(owner).get(part)
+        if isinstance(owner, type):
+            found |= {f"{rewrite.module}:{owner.__qualname__}.{key}": value for key, value in vars(owner).items()}
+    return found
+
+
+_ABSENT = object()
+
+
+def _differs(before: dict[str, Any], after: dict[str, Any], key: str) -> bool:
+    return before.get(key, _ABSENT) is not after.get(key, _ABSENT) and not key.endswith(("__dict__", "__weakref__"))
+
+
+def _wrong_in_place(rewrite: Carried) -> list[str]:
+    """What does not hold of a carried definition that is in place."""
+    owner: Any = sys.modules[rewrite.module]
+    for part in rewrite.path.split(".")[:-1]:
+        owner = vars(owner)[part]
+    name = rewrite.path.rpartition(".")[2]
+    if name not in vars(owner):
+        return [f"{rewrite.target}: is not in place"]
+    if rewrite.kind not in ("function", "added"):
+        return []
+    value = vars(owner)[name]
+    tree = fingerprints.parse(Path(rewrite.file).read_text(encoding="utf-8"))
+    node = _statement(tree.body, rewrite.path.split("."))
+    wrong = [] if node is not None else [f"{rewrite.target}: {rewrite.file} does not define it"]
+    if node is not None and fingerprints.of_node(node) != rewrite.code:
+        wrong.append(f"{rewrite.target}: its file holds other code than it was declared with")
+    plain = fingerprints.plain_function(value)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and plain is not None:
+        first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+        if (plain.__code__.co_filename, plain.__code__.co_firstlineno) != (rewrite.file, first):
+            wrong.append(f"{rewrite.target}: what is in place was made at another place")
+    if node is not None:
+        wrong += [f"{rewrite.target}: {each}" for each in _unresolved(node, vars(sys.modules[rewrite.home]), plain)]
+    return wrong
+
+
+def _statement(body: list[ast.stmt], names: list[str]) -> ast.stmt | None:
+    for statement in body:
+        if getattr(statement, "name", None) == names[0]:
+            return _statement(getattr(statement, "body", []), names[1:]) if len(names) > 1 else statement
+    return None
+
+
+def _unresolved(node: ast.stmt, namespace: dict[str, Any], function: FunctionType | None) -> list[str]:
+    """Global names that nothing binds, what is asked of modules and classes and not there, and imports that fail."""
+    wrong = []
+    used = _globals(function) if function is not None else set()
+    wrong += [f"no name {name}" for name in sorted(used) if name not in namespace and not hasattr(builtins, name)]
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Load):
+            said = _missing_attribute(inner, namespace, used)
+            if said:
+                wrong.append(said)
+        elif isinstance(inner, ast.ImportFrom):
+            wrong += _failed_imports(inner, namespace)
+    return list(dict.fromkeys(wrong))
+
+
+def _globals(function: FunctionType) -> set[str]:
+    import dis
+
+    found: set[str] = set()
+    waiting = [function.__code__]
+    while waiting:
+        code = waiting.pop()
+        found |= {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        waiting += [each for each in code.co_consts if hasattr(each, "co_code")]
+    return found
+
+
+def _missing_attribute(node: ast.Attribute, namespace: dict[str, Any], used: set[str]) -> str:
+    parts = [node.attr]
+    inner: ast.AST = node.value
+    while isinstance(inner, ast.Attribute):
+        parts.append(inner.attr)
+        inner = inner.value
+    if not isinstance(inner, ast.Name) or inner.id not in used or inner.id not in namespace:
+        return ""
+    value = namespace[inner.id]
+    for part in reversed(parts):
+        if not isinstance(value, _PLAIN):
+            return ""
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            return f"{ast.unparse(node)} is not there"
+        except Exception:
+            return ""
+    return ""
+
+
+def _failed_imports(node: ast.ImportFrom, namespace: dict[str, Any]) -> list[str]:
+    if node.module == "__future__":
+        return []
+    source = "." * node.level + (node.module or "")
+    package = namespace.get("__package__") or ""
+    try:
+        module = importlib.import_module(source, package)
+    except BaseException as error:
+        return [f"from {source} import: {type(error).__name__}: {error}"[:200]]
+    wrong = []
+    for alias in node.names:
+        if not hasattr(module, alias.name):
+            try:
+                importlib.import_module(f"{module.__name__}.{alias.name}")
+            except BaseException:
+                wrong.append(f"{source} has no {alias.name}")
+    return wrong
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    os._exit(0)

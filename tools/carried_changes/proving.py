@@ -1,0 +1,102 @@
+"""Every carried change in place on its release: written, found, applied with all names resolved, and reverted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from releases import runner
+from releases.pairs import find
+from releases.store import Store, default_root
+
+from ascend_patches.carrying import merging, writing
+from ascend_patches.carrying.inventory import parsed
+from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.results import Definition, Result
+from ascend_patches.upstream import fingerprints
+
+_IN_PLACE = Path(__file__).with_name("in_place.py")
+_SECONDS = 1500
+
+
+class Written(NamedTuple):
+    """The files of a carried change, and what its text shows to be wrong."""
+
+    files: Mapping[str, str]
+    wrong: tuple[str, ...]
+
+
+def written(result: Result, code: Code) -> Written:
+    """The distribution of a result, and whether it is upstream's own difference."""
+    wrong = tuple(said for each in result.carried if (said := other_difference(each)))
+    return Written(writing.contents(result, code, writing.patch_name(result, None)), wrong)
+
+
+def other_difference(definition: Definition) -> str:
+    """How what is carried minus the release is another difference than upstream's; empty where it is the same."""
+    if definition.kind not in ("function", "class"):
+        return ""
+    texts = (definition.base, definition.theirs, definition.before, definition.text)
+    nodes = [parsed(text) if text.strip() else None for text in texts]
+    prints = [fingerprints.of_node(node) if node is not None else "" for node in nodes]
+    if definition.verdict == "exact":
+        same = prints[0] == prints[2] and prints[1] == prints[3]
+    elif definition.verdict == "added":
+        same = prints[1] == prints[3]
+    else:
+        counts = [merging.words(text) for text in texts]
+        if None in counts:
+            return f"{definition.target}: a side of it is no Python"
+        base, theirs, release, here = (each for each in counts if each is not None)
+        same = base - theirs == release - here and theirs - base == here - release
+    return "" if same else f"{definition.target}: what is carried is not upstream's own difference"
+
+
+def prove(release: str, patches: Mapping[str, Written]) -> dict[str, list[str]]:
+    """What is wrong with each patch, by the name that it is given here; nothing where it was in place and went."""
+    store = Store(default_root(), runner.interpreter())
+    pair = find(f"vllm-ascend=={release}")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
+    environment = runner.environment(pair, store, environment)
+    environment["TORCHINDUCTOR_ERROR_ON_CUSTOM_OP_ALIASING"] = "0"
+    with tempfile.TemporaryDirectory(prefix="carried-") as scratch:
+        folders = {}
+        for name, one in patches.items():
+            folders[name] = Path(scratch) / name
+            for path, text in one.files.items():
+                file = folders[name] / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8", newline="\n")
+        done = subprocess.run(
+            [sys.executable, str(_IN_PLACE), *map(str, folders.values())],
+            env=environment,
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+        )
+    told = {}
+    for line in done.stdout.splitlines():
+        if line.startswith('{"folder"'):
+            one_told = json.loads(line)
+            told[Path(one_told["folder"]).name] = one_told
+    return {name: _wrong(one, told.get(name), done.stderr) for name, one in patches.items()}
+
+
+def _wrong(one: Written, told: Mapping[str, object] | None, said: str) -> list[str]:
+    if told is None:
+        return [*one.wrong, f"the process on the release ended early: {said[-600:]}"]
+    found = [*one.wrong]
+    if told["state"] != "applied":
+        found.append(f"{told['state']}")
+    problems, left = told.get("problems"), told.get("left")
+    found += [str(each) for each in problems] if isinstance(problems, list) else []
+    found += [f"left behind: {each}" for each in left] if isinstance(left, list) else []
+    return found
