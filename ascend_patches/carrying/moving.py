@@ -8,6 +8,7 @@ from ascend_patches.carrying import merging
 from ascend_patches.carrying.change import FileChange
 from ascend_patches.carrying.inventory import Inventory, Item, inventory
 from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.using import functions_named
 
 _ALIKE = 0.8
 _FILES_ALIKE = 0.7
@@ -34,7 +35,7 @@ def function_like(code: Code, item: Item, before: Inventory) -> tuple[str, Item]
     """The one function of the same name that is nearly the same, in another file or class."""
     named = [
         (path, each)
-        for path, each in code.functions_named(item.name)
+        for path, each in functions_named(code, item.name)
         if bool(each.scope) == bool(item.scope) and each.scope.count(".") == item.scope.count(".")
     ]
     base = [unit.code for unit in merging.units(item.node, before.lines)]

@@ -10,6 +10,7 @@ from ascend_patches.carrying.inventory import FunctionNode
 from ascend_patches.carrying.release_code import ClassPlace, Code, Module, unguarded
 from ascend_patches.carrying.standard import standard_names
 from ascend_patches.carrying.usage import Called, dotted
+from ascend_patches.carrying.using import functions_named
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _MANY = 12
@@ -135,7 +136,7 @@ class Calls:
         """A method of an object of an unknown class: some function of that name has to take the call."""
         if not call.keywords and not call.count:
             return
-        named = self.code.functions_named(name)
+        named = functions_named(self.code, name)
         if not named or len(named) > _MANY or name in standard_names():
             return
         refusals = []

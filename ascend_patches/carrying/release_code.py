@@ -287,18 +287,6 @@ class Code:
                 return each, found[0]
         return None
 
-    def functions_named(self, name: str) -> list[tuple[str, Item]]:
-        """Every function or method of that name, with the path of its file."""
-        found = []
-        for path in self.with_word(f"def {name}("):
-            module = self.module_at(path)
-            if module is None:
-                continue
-            for item_path, items in module.inventory.items.items():
-                if item_path.rpartition(".")[2] == name:
-                    found += [(path, item) for item in items if item.kind == "function"]
-        return found
-
     def subclasses(self, place: ClassPlace) -> list[ClassPlace]:
         """The classes that inherit from one, directly or not."""
         found: list[ClassPlace] = []

@@ -31,6 +31,16 @@ def callers(code: Code, definition: Definition) -> Iterator[tuple[str, Called]]:
         yield f"{module.name}:{item.path}", call
 
 
+def functions_named(code: Code, name: str) -> list[tuple[str, Item]]:
+    """Every function or method of that name, with the path of its file."""
+    found = []
+    for path in code.with_word(f"def {name}("):
+        module = code.module_at(path)
+        if module is not None:
+            found += [(path, item) for item in _functions(module) if item.name == name]
+    return found
+
+
 def readers(code: Code, place: ClassPlace, name: str) -> Iterator[str]:
     """The functions that may read an attribute of a class's instances."""
     for path in code.with_word(name):
