@@ -138,17 +138,11 @@ class Code:
             found = [path for path in self._below.with_word(word) if path not in self._overlay]
             found += [path for path, text in self._overlay.items() if word in (text or "")]
             return sorted(found, key=lambda path: path.partition("/")[0] != self.packages[0])
-        rarest = min((self._having(each) for each in _WORD.findall(word)), key=len, default=list(self.paths()))
-        return [path for path in rarest if word in (self.text(path) or "")]
-
-    def _having(self, word: str) -> list[str]:
-        """The files that have a word; all texts are read for the first question."""
         if self._words is None:
-            self._words = {}
-            for path in self.paths():
-                for each in set(_WORD.findall(self.text(path) or "")):
-                    self._words.setdefault(each, []).append(path)
-        return self._words.get(word, [])
+            self._words = _words_of({path: self.text(path) or "" for path in self.paths()})
+        words = self._words
+        rarest = min((words.get(each, []) for each in _WORD.findall(word)), key=len, default=list(self.paths()))
+        return [path for path in rarest if word in (self.text(path) or "")]
 
     def module(self, name: str) -> Module | None:
         """A module by name; None where there is none, or where its text is no Python."""
@@ -338,6 +332,15 @@ class Code:
             return [item]
         found = self.lookup(source, item.alias.name, hops - 1)
         return found if found is not None else []
+
+
+def _words_of(texts: dict[str, str]) -> dict[str, list[str]]:
+    """The files that have a word, for every word."""
+    found: dict[str, list[str]] = {}
+    for path, text in texts.items():
+        for each in set(_WORD.findall(text)):
+            found.setdefault(each, []).append(path)
+    return found
 
 
 def read_module(code: Code, name: str) -> Module | None:

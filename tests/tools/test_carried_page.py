@@ -13,8 +13,8 @@ def verdict(number: str, said: str, where: str = "main") -> Verdict:
 
 def test_a_change_is_found_by_its_number() -> None:
     page = written({"0.18.0": [verdict("10302", "carried", "branch"), verdict("7", "review")]})
-    assert "| #10302 | carried (its own branch) | 0123456789 | Mend a/b &lt;c> |  |" in page
-    assert "| #7 | review | 0123456789 | Mend a/b &lt;c> |  |" in page
+    assert "| #10302 | carried (its own branch) | 0123456789 | Mend a/b &lt;c> |" in page
+    assert "| #7 | review | 0123456789 | Mend a/b &lt;c> |" in page
 
 
 def test_verdicts_are_counted_by_release_and_by_where_a_change_landed() -> None:

@@ -3,6 +3,7 @@
     tools/carried --repo CLONE                        every release, counted and listed
     tools/carried --repo CLONE --release 0.18.0       one release
     tools/carried --repo CLONE --write                and keep docs/carried.json and docs/carried.md
+    tools/carried --repo CLONE --write --only COMMIT  judge some again, and leave the other verdicts as they are
     tools/carried --repo CLONE --prove                and put each that is carried in place on its release
 
 With --prove every carried patch is written, found, applied on the emulated NPU with all its names resolved, compared
@@ -138,9 +139,12 @@ def code_of_release(release: str) -> Code:
 
 
 def keep(release: str, verdicts: list[Verdict]) -> None:
+    """Put verdicts into the page and its data; those that were judged before and are not among them stay."""
     file = DOCS / "carried.json"
     known: dict[str, list[Verdict]] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    known[release] = verdicts
+    news = {each["commit"]: each for each in verdicts}
+    before = known.get(release, [])
+    known[release] = [news.pop(each["commit"], each) for each in before] + list(news.values())
     ordered = {each: known[each] for each in fixes.STABLE if each in known}
     lines = ",\n".join(
         f"{json.dumps(each)}: [\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in ordered[each]) + "\n]"

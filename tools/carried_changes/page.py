@@ -28,7 +28,7 @@ _HEAD = """\
 
 Is a fix of vllm-ascend on my release, or can I have it? Search this page for its number. `carried`: `ascend-patches
 carry` makes a patch of it. `already there`: the release has it. `review`: it merges, and something speaks against it;
-a person has to look. `partly`, `not carried`: the release's code is another, and the first place is named. Listed are
+a person has to look. `partly`, `not carried`: the release's code is another; `ascend-patches carry` says where. Listed are
 the fixes that change Python files of the package only: those of main from the point where the release left it to the
 point where the next stable one did, and what is on the release's own branch after its tag, which no wheel has.
 
@@ -52,14 +52,12 @@ def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
             "",
             f"## vllm-ascend {release}",
             "",
-            "| change | verdict | commit | subject | first place |",
-            "| --- | --- | --- | --- | --- |",
+            "| change | verdict | commit | subject |",
+            "| --- | --- | --- | --- |",
         ]
         for each in verdicts:
             branch = " (its own branch)" if each["where"] == "branch" else ""
             number = f"#{each['number']}" if each["number"] else "-"
             subject = each["subject"].replace("|", "/").replace("<", "&lt;")
-            lines.append(
-                f"| {number} | {each['verdict']}{branch} | {each['commit']} | {subject} | {each.get('at', '')} |"
-            )
+            lines.append(f"| {number} | {each['verdict']}{branch} | {each['commit']} | {subject} |")
     return "\n".join([*lines, ""])
