@@ -27,10 +27,11 @@ _HEAD = """\
 <!-- Written by tools/carried. -->
 
 Is a fix of vllm-ascend on my release, or can I have it? Search this page for its number. `carried`: `ascend-patches
-carry` makes a patch of it. `already there`: the release has it. `review`: it merges, and something speaks against it;
-a person has to look. `partly`, `not carried`: the release's code is another; `ascend-patches carry` says where. Listed
-are the fixes that change Python files of the package only: those of main from the point where the release left it to the
-point where the next stable one did, and what is on the release's own branch after its tag, which no wheel has.
+carry` makes a patch of it. `already there`: the release has it. `review`: it merges, and something speaks against
+it; a person has to look. `partly`, `not carried`: the release's code is another; `ascend-patches carry` says where.
+Listed are the fixes that change Python files of the package only: those of main from the point where the release
+left it to the point where the next stable one did, and what is on the release's own branch after its tag, which no
+wheel has.
 
 | release | fixes | carried | already there | review | partly | not carried | not judged in time |
 | --- | --- | --- | --- | --- | --- | --- | --- |
