@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from ascend_patches.basics.value import Value
 from ascend_patches.deciding.lock import ABSENT, Entry, Lock
 from ascend_patches.declaring.patch import Part, Patch, Variant
 from ascend_patches.declaring.target import Target
@@ -27,7 +28,7 @@ Locatable = Callable[[str], bool]
 """Tells whether a module is there to be imported."""
 
 
-class Decision(NamedTuple):
+class Decision(Value):
     """The outcome for one patch."""
 
     verdict: Literal["apply", "wait", "skip", "fail"]
@@ -50,7 +51,7 @@ class Decision(NamedTuple):
         return self.verdict == "fail" or self.kind in ("unsupported", "changed")
 
 
-class _Fit(NamedTuple):
+class _Fit(Value):
     """How a variant's targets compare with what is known."""
 
     pending: tuple[Target, ...]

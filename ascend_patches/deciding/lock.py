@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from ascend_patches.basics.value import Value
 from ascend_patches.declaring.patch import Variant
 from ascend_patches.errors import LockError
 
@@ -15,14 +16,14 @@ ABSENT = "absent"
 """Stands for a fingerprint where a release does not have what a variant relies on."""
 
 
-class Entry(NamedTuple):
+class Entry(Value):
     """The fingerprints of a set of targets as they were seen together, and the releases they were seen in."""
 
     fingerprints: Mapping[str, str]
     seen_in: tuple[str, ...]
 
 
-class PatchLock(NamedTuple):
+class PatchLock(Value):
     """What the lock knows of one patch."""
 
     variants: Mapping[str, tuple[Entry, ...]]

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import product
-from typing import NamedTuple
 
+from ascend_patches.basics.value import Value
 from ascend_patches.upstream.environment import Environment, here
 from ascend_patches.upstream.versions import Range, parse_range
 
 
-class Verdict(NamedTuple):
+class Verdict(Value):
     """Whether a gate holds (None: unknown), and why."""
 
     holds: bool | None

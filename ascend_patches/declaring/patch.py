@@ -6,8 +6,9 @@ import importlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
+from ascend_patches.basics.value import Value
 from ascend_patches.declaring.gates import Gate, TorchNpuHas, torch_npu_answers
 from ascend_patches.declaring.target import Target
 from ascend_patches.declaring.tolerance import Tolerance
@@ -142,7 +143,7 @@ class Rewrite:
         return found
 
 
-class Part(NamedTuple):
+class Part(Value):
     """Rewrites that only make sense together, such as those for one model, and the functions that they count on.
 
     A part is put in place as a whole, as soon as all the modules that it names are imported, whether or not the
@@ -238,7 +239,7 @@ class Variant:
         return tuple(by_target.values())
 
 
-class Exemption(NamedTuple):
+class Exemption(Value):
     """Releases that need no variant of a patch, and why, in words that a report can quote.
 
     ``native`` says that they have the patch's idea themselves; ``targets`` then name the code that has it, whose

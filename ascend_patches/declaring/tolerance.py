@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from ascend_patches.basics.value import Value
 
 
-class Tolerance(NamedTuple):
+class Tolerance(Value):
     """The largest error that is rounding, by dtype, as a share of the largest magnitude of what is expected.
 
     What has another dtype, such as integers, has to be the same.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ascend_patches.basics.interrupts import is_interrupt
+from ascend_patches.basics.value import Value
 from ascend_patches.deciding.decision import Decision, decide
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.declaring.patch import Part, Patch, Rewrite, Variant
@@ -33,7 +34,7 @@ State = Literal["waiting", "applied", "overwritten", "skipped", "failed", "rever
 _MOST_SUPERSEDED = 16
 
 
-class Event(NamedTuple):
+class Event(Value):
     """The import that patches are looked at for."""
 
     module: str = ""
@@ -44,7 +45,7 @@ class Event(NamedTuple):
 NO_IMPORT = Event()
 
 
-class TargetStatus(NamedTuple):
+class TargetStatus(Value):
     """What became of one target, and why."""
 
     state: State

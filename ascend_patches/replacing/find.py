@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
+from ascend_patches.basics.value import Value
 from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
 from ascend_patches.upstream.fingerprints import node_of_function, plain_function
@@ -21,7 +22,7 @@ class _Absent:
 ABSENT = _Absent()
 
 
-class Found(NamedTuple):
+class Found(Value):
     """A target as it stands: the module or class it is set on, and what is there."""
 
     owner: ModuleType | type

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
+from ascend_patches.basics.value import Value
 from ascend_patches.replacing.find import ABSENT
 
 _GENERATOR_OR_COROUTINE = 0x20 | 0x80 | 0x200
@@ -43,7 +44,7 @@ def signature_difference(original: FunctionType, replacement: FunctionType) -> s
     return ""
 
 
-class _Parameter(NamedTuple):
+class _Parameter(Value):
     name: str
     default: Any
 

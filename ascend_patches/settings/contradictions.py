@@ -10,8 +10,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from operator import or_
-from typing import NamedTuple
 
+from ascend_patches.basics.value import Value
 from ascend_patches.settings.model import Override
 from ascend_patches.upstream.versions import Cut, Range
 
@@ -19,7 +19,7 @@ _MOST_COMPARED = 3_000
 """Kinds of overrides compared in full. What is left unseen beyond it is refused where two that disagree apply."""
 
 
-class Contradiction(NamedTuple):
+class Contradiction(Value):
     """Two overrides, the later one first, and the keys about which they disagree."""
 
     later: Override

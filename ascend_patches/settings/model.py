@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ascend_patches.basics.value import Value
 from ascend_patches.declaring.patch import OptionValue, Patch
 from ascend_patches.errors import SettingsError
 from ascend_patches.upstream.environment import Environment
@@ -21,7 +22,7 @@ REPORT_READERS = ("owner", "group", "all")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Override(NamedTuple):
+class Override(Value):
     """Other values for the releases that its condition names."""
 
     when: Mapping[str, Range]
@@ -42,7 +43,7 @@ class Override(NamedTuple):
         return found is not None and found.version is not None and range_.admits(found.version)
 
 
-class PatchSettings(NamedTuple):
+class PatchSettings(Value):
     """What the file says of one patch."""
 
     values: Mapping[str, OptionValue] = _NOTHING
@@ -51,7 +52,7 @@ class PatchSettings(NamedTuple):
     """Where it is said whether the patch is on; empty for the settings file."""
 
 
-class Choice(NamedTuple):
+class Choice(Value):
     """What is in force for one patch: on or off, why, with which options, and what to do with unknown code.
 
     ``shadow`` is the share of calls that run the original too, and ``quarantine`` how many of these may differ before
@@ -66,7 +67,7 @@ class Choice(NamedTuple):
     quarantine: int = 1
 
 
-class Settings(NamedTuple):
+class Settings(Value):
     """The settings in force in this process."""
 
     mode: str = "on"

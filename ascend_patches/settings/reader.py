@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from ascend_patches.basics.paths import absolute
 from ascend_patches.declaring.patch import OptionValue, Patch
 from ascend_patches.errors import SettingsError, VersionError
-from ascend_patches.settings.contradictions import contradictions
 from ascend_patches.settings.mode import asked_for
 from ascend_patches.settings.model import MODES, REPORT_READERS, UNKNOWN, Override, PatchSettings, Settings
 from ascend_patches.settings.permissions import read_trusted
@@ -201,13 +200,20 @@ class _Reader:
                 override = self._override(patch, (*path, "override", index), entry)
                 if override is not None:
                     overrides.append(override)
+        if len(overrides) > 1:
+            self._report_contradictions(overrides)
+        return PatchSettings(values, tuple(overrides))
+
+    def _report_contradictions(self, overrides: list[Override]) -> None:
+        # Most settings have no two overrides, and every process reads settings before its first import ends.
+        from ascend_patches.settings.contradictions import contradictions
+
         for later, earlier, disputed in contradictions(overrides):
             self._mistake(
                 later.path,
                 f"contradicts the override of line {self._lines[earlier.path]} about {', '.join(disputed)}: "
                 f"some release is in [{earlier.condition}] and in [{later.condition}]",
             )
-        return PatchSettings(values, tuple(overrides))
 
     def _values(self, patch: Patch, path: Path, table: Mapping[str, object]) -> dict[str, OptionValue]:
         self._only(path, table, ("enabled", "unknown", *_TRUST, *patch.options, "override"))

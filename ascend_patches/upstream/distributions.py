@@ -7,12 +7,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from ascend_patches.basics.paths import absolute
+from ascend_patches.basics.value import Value
 
 
-class Distribution(NamedTuple):
+class Distribution(Value):
     """One ``*.dist-info`` or ``*.egg-info`` on the path."""
 
     name: str
@@ -28,7 +29,7 @@ class Distribution(NamedTuple):
             return ""
 
 
-class Provider(NamedTuple):
+class Provider(Value):
     """Who provides an import package, where it lies, and which version that is."""
 
     version: str | None

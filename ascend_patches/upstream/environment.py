@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from packaging.version import Version
 
+from ascend_patches.basics.value import Value
 from ascend_patches.upstream import distributions
 from ascend_patches.upstream.versions import parse
 
@@ -16,7 +16,7 @@ Capability = tuple[str, str | None]
 """An op of torch_npu, and an argument that the op takes, or None for the op alone."""
 
 
-class Installed(NamedTuple):
+class Installed(Value):
     """What is known of one installed package."""
 
     text: str | None

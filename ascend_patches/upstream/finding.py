@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from ascend_patches.basics.value import Value
 
 
-class Finding(NamedTuple):
+class Finding(Value):
     """What is known of a target's code."""
 
     kind: Literal["code", "pending", "absent", "wrapped", "no source"]

@@ -22,10 +22,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from packaging.version import Version
 
+from ascend_patches.basics.value import Value
 from ascend_patches.errors import VersionError
 
 
@@ -46,7 +47,7 @@ _BEFORE_ALL, _AFTER_ALL = (-9,), (9,)
 """Where the builds, candidates and posts of a release begin, and where they end."""
 
 
-class Clause(NamedTuple):
+class Clause(Value):
     """One comparison, such as ``>=0.15``."""
 
     sign: str
@@ -117,7 +118,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-class Range(NamedTuple):
+class Range(Value):
     """Versions between bounds, all of which must hold: ``>=0.15,<0.18``, ``==0.15.*``, ``0.15.0``."""
 
     text: str
