@@ -39,10 +39,6 @@ HARMLESS = (
     Harmless("vllm.platforms:__getattr__", _PLATFORM),
     Harmless("vllm.utils.platform_utils:is_pin_memory_available", _PLATFORM),
     Harmless("vllm.model_executor.models.*:*.__call__", "what compiling a block puts in front of its forward"),
-    Harmless(
-        "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.fast_pos_embed_interpolate",
-        "from 0.20 on vllm-ascend puts its own in its place; the function that both call is relied on",
-    ),
     Harmless("vllm.utils.torch_utils:async_tensor_h2d", "a copy to the device; a replacement makes one for all"),
     Harmless("vllm.config.*:VllmConfig.__post_init__", "the toolkit reads its settings after it, and changes nothing"),
     Harmless("vllm.utils.gpu_sync_debug:*", "a switch for debugging on other devices"),

@@ -26,7 +26,8 @@ _ATTENTION_0_17 = "ascend_patches.npu.vision_attention:forward_0_17"
 _PREPARED = "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.prepare_encoder_metadata"
 _LONGEST = "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.compute_attn_mask_seqlen"
 _POSITIONS = "vllm.model_executor.models.qwen3_vl:Qwen3_VisionTransformer.fast_pos_embed_interpolate"
-# From 0.20 on vllm-ascend puts its own method in place of that one, which calls this function.
+_OF_VLLM_ASCEND = {_POSITIONS: ("74ccc3f98d92074e",)}
+"""What vllm-ascend puts in its place in a worker, from 0.19 on; it calls the function below."""
 _INTERPOLATED = "vllm.model_executor.models.qwen3_vl:pos_embed_interpolate_native"
 _LENGTHS = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_compute_sequence_lengths"
 _LONGEST_OF_LAYER = "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.compute_max_seqlen"
@@ -60,6 +61,7 @@ def _variant(name: str, versions: str, encoder: str, attention: str, *, relies_o
             Part("attention of Qwen2.5 and Qwen3", (layer,), _ATTENTION_USES),
             Part("Qwen3-VL", (whole, layer), (*_ALWAYS, *relies_on)),
         ),
+        known=_OF_VLLM_ASCEND,
     )
 
 
@@ -96,7 +98,7 @@ PATCH = Patch(
             ">=0.20",
             _ENCODER_0_19,
             _ATTENTION_0_17,
-            relies_on=(_PREPARED, *_HOOKS_0_18, _INTERPOLATED),
+            relies_on=(_PREPARED, *_HOOKS_0_18, _POSITIONS, _INTERPOLATED),
         ),
     ),
     exemptions=(Exemption(version_in("vllm", "<0.13"), "vLLM has no Qwen3-VL whose attention this could serve"),),
