@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ascend_patches.checks import emulation
-from ascend_patches.checks.check import Check, declared
+from ascend_patches.checks.check import Call, Check, declared
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.declaring.tolerance import error_of
 
@@ -53,6 +53,8 @@ class Side:
     refused: str = ""
     counts: Counts | None = None
     exact: dict[str, torch.Tensor] = field(default_factory=dict)
+    mistake: str = ""
+    """What is wrong with the check itself: it says nothing about the patch then."""
     again: Callable[[], object] | None = None
     """Calls it again, on the same objects."""
 
@@ -96,7 +98,12 @@ def compared(of: list[Case], originals: list[Side], patched: list[Side]) -> list
 
 def _side(case: Case, *, exact: bool) -> Side:
     side = Side()
-    call = case.check.prepare(getattr(torch, case.dtype))
+    try:
+        call = case.check.prepare(getattr(torch, case.dtype))
+        if not isinstance(call, Call):
+            raise TypeError(f"prepare gives {type(call).__name__} and no Call")
+    except Exception as error:
+        return Side(refused=_described(error), mistake=f"cannot be prepared: {_described(error)}")
     try:
         with torch.inference_mode():
             call.run()
@@ -107,12 +114,19 @@ def _side(case: Case, *, exact: bool) -> Side:
             if log is not None:
                 side.counts = Counts(len(log.device_to_host), log.stalls, log.kernels, log.dispatches)
     except Exception as error:
-        side.refused = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        side.refused = _described(error)
     if exact and call.exact is not None:
-        with torch.inference_mode():
-            side.exact = _on_the_host(call.exact())
+        try:
+            with torch.inference_mode():
+                side.exact = _on_the_host(call.exact())
+        except Exception as error:
+            side.mistake = f"gives no float64 result: {_described(error)}"
     side.again = call.run
     return side
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 @contextmanager
@@ -126,6 +140,11 @@ def _counting() -> Iterator[emulated_npu.Log | None]:
 
 def _on_the_host(outputs: Any) -> dict[str, torch.Tensor]:
     named = outputs if isinstance(outputs, Mapping) else {"": outputs}
+    for name, output in named.items():
+        if not isinstance(output, torch.Tensor):
+            raise TypeError(
+                f"{f'the output {name}' if name else 'the output'} is {type(output).__name__} and no tensor"
+            )
     # A copy: an output may be a buffer that the next call writes to.
     return {name: tensor.detach().cpu().clone() for name, tensor in named.items()}
 
@@ -145,6 +164,9 @@ def _outcome(case: Case, original: Side, patched: Side) -> Outcome:
 def _problem(outcome: Outcome) -> str:
     """What is wrong with the patched side; nothing if nothing is."""
     original, patched = outcome.original, outcome.patched
+    mistake = original.mistake or patched.mistake
+    if mistake:
+        return f"its check {mistake}"
     if patched.refused:
         if original.refused and outcome.expected != "mended":
             return "" if not emulation.in_use() else f"cannot be run, patched or not: {original.refused}"

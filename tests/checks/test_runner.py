@@ -100,6 +100,33 @@ class TestMended:
         assert "the patched code raises" in outcome(ValueError("no"), ValueError("no"), mended=always).problem
 
 
+class TestACheckThatIsWrongItself:
+    """It is named as a difference of its case; the other cases are run."""
+
+    @pytest.mark.parametrize("exact", [None, 1.5, {"a": [1.0]}], ids=["nothing", "a number", "a list"])
+    def test_a_float64_result_that_is_no_tensor(self, exact: Any) -> None:
+        sides = self.sides(Call(giving(RIGHT), giving(exact)))
+        assert self.problem(sides).startswith("its check gives no float64 result: TypeError: the output ")
+
+    def test_a_float64_result_that_raises(self) -> None:
+        sides = self.sides(Call(giving(RIGHT), giving(ValueError("no weights\nat all"))))
+        assert self.problem(sides) == "its check gives no float64 result: ValueError: no weights"
+
+    def test_inputs_that_cannot_be_made(self) -> None:
+        assert self.problem(self.sides(KeyError("seed"))) == "its check cannot be prepared: KeyError: 'seed'"
+
+    def test_something_else_than_a_call(self) -> None:
+        assert self.problem(self.sides(3)) == "its check cannot be prepared: TypeError: prepare gives int and no Call"
+
+    def sides(self, prepared: Any) -> tuple[runner.Case, list[runner.Side]]:
+        case = runner.Case("patch", Check("case", lambda _: giving(prepared)()), "float32")
+        return case, runner.sides([case], exact=True) + runner.sides([case], exact=False)
+
+    def problem(self, made: tuple[runner.Case, list[runner.Side]]) -> str:
+        case, (original, patched) = made
+        return runner.compared([case], [original], [patched])[0].problem
+
+
 def test_the_tolerance_is_that_of_the_dtype() -> None:
     assert outcome(RIGHT, WRONG, bitwise=~always, tolerance=Tolerance(float32=0.8)).problem == ""
 
