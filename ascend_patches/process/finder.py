@@ -143,6 +143,8 @@ finder = Finder()
 
 def say(text: str) -> None:
     """Tell the operator on stderr, in a process that has one."""
+    if _is_closed_below(sys.stderr):  # what is written stays in its buffer, and Python ends with an error of its own
+        return
     try:
         for line in text.splitlines():
             # A name of a file or a setting may hold what steers a terminal.
@@ -150,3 +152,18 @@ def say(text: str) -> None:
             sys.stderr.write(f"ascend_patches: {''.join(harmless)}\n")
     except (AttributeError, OSError, ValueError):  # absent in a daemon, or its reader is gone, or closed
         pass
+
+
+def _is_closed_below(stream: "Any") -> bool:
+    """Whether a stream is open and its descriptor is not."""
+    import os
+
+    try:
+        descriptor = stream.fileno()
+    except Exception:  # it has none, as in a notebook
+        return False
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return True
+    return False

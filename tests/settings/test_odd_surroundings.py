@@ -113,3 +113,11 @@ with toolkit.lock:
 def test_a_fork_that_began_before_the_lock_was_watched_frees_what_it_took_and_no_more(greeting: World) -> None:
     result = greeting.python(FORK, start=True)
     assert (result.json, result.stderr) == ("free", "")
+
+
+def test_a_descriptor_of_stderr_that_is_closed_changes_no_exit_code(greeting: World) -> None:
+    code = (
+        "import os, vllm.engine\nos.close(2)\nvllm.engine.greet = print\n"
+        "from ascend_patches import revert_patches\nrevert_patches()\nprint(json.dumps('the end'))\n"
+    )
+    assert greeting.python(code, start=True).json == "the end"

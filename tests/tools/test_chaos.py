@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import stat
@@ -53,7 +54,14 @@ def storms(folder: Path, status: str = "import sys; sys.exit(0)") -> Storms:
     return Storms(folder / "patches.toml", [sys.executable, "-c", status], os.environ)
 
 
-def weathered(folder: Path, *wrong: str, seconds: float = 300, every: float = 0.5, status: str = "pass") -> Chaos:
+def weathered(
+    folder: Path,
+    *wrong: str,
+    seconds: float = 300,
+    every: float = 0.5,
+    status: str = "pass",
+    at_most: float = math.inf,
+) -> Chaos:
     """A bad day of a fake engine, which answers these seeds otherwise."""
     with ExitStack() as stack:
         upstream = stack.enter_context(fake(folder / "upstream"))
@@ -63,6 +71,7 @@ def weathered(folder: Path, *wrong: str, seconds: float = 300, every: float = 0.
             storms(folder, status),
             seconds=seconds,
             seed=1,
+            at_most=at_most,
             every=every,
             progress=lambda _: None,
             clock=Seconds(),
@@ -75,6 +84,13 @@ def test_an_engine_that_stands_it_is_no_reason_to_complain(tmp_path: Path) -> No
     assert found.comparison.equal == found.comparison.requests > 20
     assert {"revert", "apply", "worker killed"} <= {kind for _, kind in found.storms}
     assert len(found.lives) == 1 + sum(kind == "worker killed" for _, kind in found.storms)
+
+
+def test_a_run_ends_when_it_was_to_end_at_the_latest_and_says_how_long_it_served(tmp_path: Path) -> None:
+    found = weathered(tmp_path, seconds=3_000, at_most=100)
+    assert found.complaints() == []
+    assert 0 < found.seconds <= 100
+    assert found.to_json()["minutes"] == round(found.seconds / 60, 1)
 
 
 def test_an_answer_that_differs_is_counted_and_kept(tmp_path: Path) -> None:
