@@ -119,11 +119,12 @@ def _other_callees(definition: Definition, pair: Sides, result: Result, release:
     node = parsed(definition.text)
     if result.change.base is None or node is None:
         return
-    new = usage(node, bool(definition.scope))
-    if pair.release is not None:
-        new = new - usage(pair.release.node, bool(definition.scope))
-    before = new if pair.old is None else new - usage(pair.old.node, bool(definition.scope))
-    for target, path, function in called_functions(release, definition.module, definition.scope, before.calls):
+    in_class = bool(definition.scope)
+    # What was called before as well fits by its parameters, or is refused for them.
+    before = [usage(each.node, in_class).calls for each in (pair.old, pair.release) if each is not None]
+    known = {call.callee for calls in before for call in calls}
+    new = [call for call in usage(node, in_class).calls if call.callee not in known]
+    for target, path, function in called_functions(release, definition.module, definition.scope, new):
         if target in touched:
             continue
         text = result.change.base(path)
