@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from peer_tests import peer_runs, peer_scores
-from peer_tests.suites import SUITES
+from peer_tests.suites import RELEASES, SUITES
 
 SCORE = peer_scores.Score(
     "vllm-ascend==0.23.0",
@@ -23,7 +23,7 @@ def test_a_test_is_worse_only_where_it_passes_unpatched_and_does_not_patched() -
 
 
 def test_a_row_says_how_many_pass_of_those_that_were_run_on_both_sides() -> None:
-    assert peer_scores.row(SCORE) == (
+    assert peer_scores.row(SCORE.kept()) == (
         "| vllm-ascend==0.23.0 | tests/ut/ops/test_mla.py | 2 of 3, 1 skipped | 2 of 3, 1 skipped | 1 |"
     )
 
@@ -31,15 +31,34 @@ def test_a_row_says_how_many_pass_of_those_that_were_run_on_both_sides() -> None
 def test_a_file_that_did_not_end_says_so_instead_of_a_score() -> None:
     unfinished = {"(the file)": "not done after 6 minutes"}
     score = peer_scores.Score("r", "f", unfinished, unfinished)
-    assert peer_scores.row(score) == "| r | f | not done after 6 minutes | not done after 6 minutes | 0 |"
+    assert peer_scores.row(score.kept()) == "| r | f | not done after 6 minutes | not done after 6 minutes | 0 |"
     assert score.worse == []
 
 
 def test_the_page_lists_every_test_that_is_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_scores, "PAGE", tmp_path / "peers.md")
     monkeypatch.setitem(peer_scores.EXPLAINED, "T::b", "it looks at a name that is replaced")
-    peer_scores.write([SCORE])
+    peer_scores.write([SCORE.kept()])
     assert "test_mla.py T::b`: it looks at a name that is replaced" in peer_scores.PAGE.read_text("utf-8")
+
+
+def test_the_page_keeps_the_scores_of_files_that_a_run_did_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_scores, "PAGE", tmp_path / "peers.md")
+    other = peer_scores.Score(SCORE.release, "tests/ut/ops/test_other.py", {"T::x": "passed"}, {"T::x": "passed"})
+    peer_scores.write([SCORE.kept()])
+    peer_scores.write([other.kept()])
+    mended = peer_scores.Score(SCORE.release, SCORE.file, SCORE.unpatched, SCORE.unpatched)
+    peer_scores.write([mended.kept()])
+    assert peer_scores.read() == [mended.kept(), other.kept()]
+    assert "| vllm-ascend==0.23.0 | 2 | 3 of 4, 1 skipped | 3 of 4, 1 skipped | 0 |" in peer_scores.PAGE.read_text()
+
+
+def test_a_golden_is_named_with_the_vllm_that_it_is_from() -> None:
+    goldens = [suite for suite in SUITES if suite.distribution == "vllm"]
+    assert goldens[0].title("tests/x.py") == "tests/x.py of vllm 0.32.0"
+    assert [suite.release for suite in goldens] == list(RELEASES)
 
 
 def test_outcomes_are_read_from_pytest_s_report() -> None:
@@ -68,4 +87,4 @@ def test_tests_find_the_configurations_that_they_name_and_a_command_that_says_th
 
 
 def test_every_suite_is_of_a_release_that_is_supported() -> None:
-    assert [suite.pair.name for suite in SUITES.values()] == list(SUITES)
+    assert [suite.pair.name for suite in SUITES] == [suite.release for suite in SUITES]

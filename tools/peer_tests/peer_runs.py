@@ -20,6 +20,7 @@ from .suites import Suite
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _START = _REPOSITORY / "ascend_patches" / "starting" / "sitecustomize"
+_TOOLS = _REPOSITORY / "tools"
 _CONFIGURATIONS = Path(__file__).with_name("configurations.json")
 
 
@@ -34,7 +35,7 @@ def score(suite: Suite, store: Store, sources: Path, file: str, minutes: float) 
         for patched in (False, True):
             say(f"{suite.release}: {file}, {'patched' if patched else 'unpatched'}")
             sides.append(_outcomes(suite, store, sources, file, place, patched=patched, minutes=minutes))
-    return Score(suite.release, file, *sides)
+    return Score(suite.release, suite.title(file), *sides)
 
 
 @contextmanager
@@ -62,11 +63,14 @@ def _outcomes(
     environ = runner.environment(suite.pair, store, environ)
     environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(place)}
     environ["PATH"] = os.pathsep.join([str(place / "bin"), environ["PATH"]])
+    environ["PYTHONPATH"] = os.pathsep.join([environ["PYTHONPATH"], str(_TOOLS)])
     if patched:
         environ["PYTHONPATH"] = os.pathsep.join([environ["PYTHONPATH"], str(_START)])
         environ["ASCEND_PATCHES_ENABLE"] = "all"
     report = place / f"{patched}.xml"
     command = [store.interpreter.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
+    if suite.plugin:
+        command += ["--noconftest", "-p", suite.plugin]
     command += ["--rootdir", str(sources), f"--junitxml={report}", str(sources / file)]
     try:
         subprocess.run(

@@ -1,25 +1,43 @@
-"""The scores as a table, and the page of them."""
+"""The scores of other people's tests: what is kept of them, as a table, and the page."""
 
 from __future__ import annotations
 
 import datetime
+import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .explained import EXPLAINED
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "peers.md"
 
-_HEAD = """# Other people's tests
+_ABOUT = """# Other people's tests
 
-`tools/peers` writes this page: unit tests of the releases, taken from their sdists when it is run and never kept in
-this repository, on the emulated NPU, without our patches and with them. The same failures on both sides are upstream's
-own, or something that the emulated NPU does not have.
+`tools/peers --write` writes this page: unit tests of vllm-ascend's releases, the tests of its numbers
+(`*_precision.py`) among them, and vLLM's goldens of attention for encoders. They are taken from the sdists when they
+are run and never kept in this repository. They run on the emulated NPU, without our patches and with all of them. What
+fails on both sides alike is upstream's own, or something that the emulated NPU does not have.
 
-Run on {day}. Files that are not in the table were not run.
+* vllm-ascend's tests get the configurations that they ask a hub for by name, and an `npu-smi` that answers.
+* vLLM's goldens find the names of an older release where they look for them, ask of "npu" what they ask of "cuda", and
+  may use float32, which a real NPU's attention for encoders refuses. Unpatched, attention with fewer heads of keys than
+  of queries fails where a release repeats the keys and then says that it has not.
+* worse: passes unpatched and does not pass patched.
 """
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of one file of tests on one release: how many ended how by side, and what was worse patched."""
+
+    release: str
+    file: str
+    day: str
+    unpatched: dict[str, int]
+    patched: dict[str, int]
+    worse: list[str]
 
 
 @dataclass(frozen=True)
@@ -40,32 +58,76 @@ class Score:
             if outcome == "passed" and self.patched.get(name) != "passed"
         ]
 
+    def kept(self) -> Kept:
+        unpatched, patched = (dict(Counter(side.values())) for side in (self.unpatched, self.patched))
+        return Kept(self.release, self.file, datetime.date.today().isoformat(), unpatched, patched, self.worse)
+
 
 def explained(test: str) -> str:
     """Which internal detail a test looks at, where that is why it fails patched."""
     return next((why for part, why in EXPLAINED.items() if part in test), "")
 
 
-def row(score: Score) -> str:
-    cells = (score.release, score.file, _passed(score.unpatched), _passed(score.patched), str(len(score.worse)))
+def row(kept: Kept) -> str:
+    cells = (kept.release, kept.file, _passed(kept.unpatched), _passed(kept.patched), str(len(kept.worse)))
     return f"| {' | '.join(cells)} |"
 
 
-def table(scores: Sequence[Score]) -> str:
+def table(scores: Sequence[Kept]) -> str:
     head = ("release", "file", "unpatched", "patched", "worse")
     return "\n".join([f"| {' | '.join(head)} |", "| --- | --- | --- | --- | --- |", *map(row, scores)])
 
 
-def write(scores: Sequence[Score]) -> None:
-    lines = [_HEAD.format(day=datetime.date.today().isoformat()), table(scores), ""]
+def read() -> list[Kept]:
+    """What the page has."""
+    numbers = PAGE.with_suffix(".json")
+    if not numbers.is_file():
+        return []
+    return [Kept(**each) for each in json.loads(numbers.read_text("utf-8"))]
+
+
+def write(new: Iterable[Kept]) -> None:
+    """Put scores in the place of those that the page has of the same files."""
+    scores = {(each.release, each.file): each for each in [*read(), *new]}
+    kept = [scores[key] for key in sorted(scores)]
+    PAGE.with_suffix(".json").write_text(json.dumps(list(map(asdict, kept)), indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(kept), encoding="utf-8")
+
+
+def page(scores: Sequence[Kept]) -> str:
+    days = sorted({score.day for score in scores})
+    lines = [_ABOUT, f"Run on {' to '.join(dict.fromkeys((days[0], days[-1])))}.", "", "## All files", ""]
+    lines += ["| release | files | unpatched | patched | worse |", "| --- | --- | --- | --- | --- |"]
+    lines += [_sum(release, of) for release, of in _by_release(scores).items()]
+    lines += ["", "## By file", "", table(scores)]
+    worse = [test for score in scores for test in score.worse]
+    if worse:
+        lines += ["", "## Worse, and why", "", *(f"* `{test}`: {explained(test) or 'not explained'}" for test in worse)]
+    return "\n".join(lines) + "\n"
+
+
+def _by_release(scores: Sequence[Kept]) -> dict[str, list[Kept]]:
+    found: dict[str, list[Kept]] = {}
     for score in scores:
-        lines += [f"* `{test}`: {explained(test) or 'not explained'}" for test in score.worse]
-    PAGE.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+        found.setdefault(score.release, []).append(score)
+    return found
 
 
-def _passed(outcomes: dict[str, str]) -> str:
-    if list(outcomes) == ["(the file)"]:
-        return outcomes["(the file)"]
-    counts = Counter(outcomes.values())
-    run = sum(counts.values()) - counts["skipped"]
-    return f"{counts['passed']} of {run}" + (f", {counts['skipped']} skipped" if counts["skipped"] else "")
+def _sum(release: str, scores: Sequence[Kept]) -> str:
+    sides = [sum((Counter(side) for side in sides), Counter()) for sides in zip(*map(_sides, scores), strict=True)]
+    cells = (release, str(len(scores)), *map(_passed, sides), str(sum(len(score.worse) for score in scores)))
+    return f"| {' | '.join(cells)} |"
+
+
+def _sides(score: Kept) -> tuple[dict[str, int], dict[str, int]]:
+    return score.unpatched, score.patched
+
+
+def _passed(counts: dict[str, int]) -> str:
+    """How many passed of those that ran; what is said of a whole file stands for it."""
+    known = ("passed", "failed", "skipped")
+    run = counts.get("passed", 0) + counts.get("failed", 0)
+    words = [f"{counts.get('passed', 0)} of {run}"] if run or not counts.keys() - set(known) else []
+    words += [f"{counts['skipped']} skipped"] if counts.get("skipped") else []
+    words += [what if number == 1 else f"{number} files {what}" for what, number in counts.items() if what not in known]
+    return ", ".join(words)
