@@ -80,10 +80,21 @@ def test_outcomes_are_read_from_pytest_s_report() -> None:
 
 
 def test_tests_find_the_configurations_that_they_name_and_a_command_that_says_there_is_an_npu(tmp_path: Path) -> None:
-    with peer_runs._surroundings(tmp_path) as place:
+    with peer_runs._surroundings(tmp_path, all_heads=False) as place:
         config = json.loads((place / "work" / "Qwen" / "Qwen3-8B" / "config.json").read_text("utf-8"))
         assert config["num_attention_heads"] == 32
+        assert _heads(place) == 16
         assert (place / "bin" / "npu-smi").stat().st_mode & 0o100
+
+
+def test_the_latent_attention_of_deepseek_v2_has_all_its_heads_where_that_is_asked_for(tmp_path: Path) -> None:
+    with peer_runs._surroundings(tmp_path, all_heads=True) as place:
+        assert _heads(place) == 128
+
+
+def _heads(place: Path) -> int:
+    config = json.loads((place / "work" / "deepseek-ai" / "DeepSeek-V2" / "config.json").read_text("utf-8"))
+    return int(config["num_attention_heads"])
 
 
 def test_every_suite_is_of_a_release_that_is_supported() -> None:

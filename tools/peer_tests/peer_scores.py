@@ -20,7 +20,8 @@ _ABOUT = """# Other people's tests
 are run and never kept in this repository. They run on the emulated NPU, without our patches and with all of them. What
 fails on both sides alike is upstream's own, or something that the emulated NPU does not have.
 
-* vllm-ascend's tests get the configurations that they ask a hub for by name, and an `npu-smi` that answers.
+* vllm-ascend's tests get the configurations that they ask a hub for by name, and an `npu-smi` that answers. DeepSeek-V2
+  has 16 heads of its 128 unless `--all-heads` is given.
 * vLLM's goldens find the names of an older release where they look for them, ask of "npu" what they ask of "cuda", and
   may use float32, which a real NPU's attention for encoders refuses. Unpatched, attention with fewer heads of keys than
   of queries fails where a release repeats the keys and then says that it has not.
