@@ -13,6 +13,8 @@ from emulated_npu._refusals import Checks
 
 from . import (  # noqa: F401  (importing a family declares its references)
     activations,
+    cache_moves,
+    experts,
     flash_attention,
     fused_infer_attention,
     latent_attention,
@@ -195,7 +197,12 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 def _lower(value: Any, originals: dict[int, torch.Tensor]) -> Any:
     """``value`` with every device tensor as a CPU tensor over the same memory, remembered in ``originals``."""
     if isinstance(value, torch.Tensor):
-        lowered = _memory.alias(value) if _memory.is_npu(value) else value
+        lowered = value
+        if _memory.is_npu(value):
+            lowered = _memory.alias(value)
+            recorded = getattr(value.untyped_storage(), _memory.FORMAT, None)
+            if recorded is not None:
+                setattr(lowered, _memory.FORMAT, recorded)
         originals[id(lowered)] = value
         return lowered
     if isinstance(value, (list, tuple)):
@@ -210,8 +217,8 @@ def _raise(result: Any, originals: Mapping[int, torch.Tensor]) -> Any:
         if original is not None:
             return original
         return _memory.adopt(result.contiguous()) if STATE.place == "npu" else result
-    if isinstance(result, tuple):
-        return tuple(_raise(item, originals) for item in result)
+    if isinstance(result, (tuple, list)):
+        return type(result)(_raise(item, originals) for item in result)
     return result
 
 

@@ -18,7 +18,8 @@ _BY_DIMENSIONS = {4: NCHW, 5: NCDHW}
 
 def format_of(tensor: torch.Tensor) -> int:
     """The format that was cast to the tensor's memory, or the one that a fresh tensor of its shape has."""
-    recorded: int | None = getattr(tensor.untyped_storage(), FORMAT, None)
+    # What an op is computed of has it on the tensor: its storage is the host's.
+    recorded: int | None = getattr(tensor, FORMAT, getattr(tensor.untyped_storage(), FORMAT, None))
     return _BY_DIMENSIONS.get(tensor.dim(), ND) if recorded is None else recorded
 
 

@@ -1,4 +1,4 @@
-"""Quantisation to int8: npu_quantize, npu_dynamic_quant."""
+"""Quantisation to int8: npu_quantize, npu_dynamic_quant, npu_dynamic_block_quant."""
 
 from __future__ import annotations
 
@@ -76,3 +76,44 @@ def dynamic_quant(
 @fake("npu::npu_dynamic_quant")
 def dynamic_quant_shapes(input: torch.Tensor, **_: object) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.empty_like(input, dtype=torch.int8), input.new_empty(input.shape[:-1], dtype=torch.float32)
+
+
+_BLOCK = (1, 128)
+"""Rows and columns of a block: the only ones that op-plugin's page on npu_dynamic_block_quant takes."""
+
+
+@reference("npu::npu_dynamic_block_quant")
+def dynamic_block_quant(
+    x: torch.Tensor,
+    min_scale: float,
+    round_mode: str,
+    dst_type: torch.dtype | int,
+    row_block_size: int,
+    col_block_size: int,
+    dst_type_max: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    checks = Checks("npu_dynamic_block_quant")
+    checks.require(x.dim() in (2, 3), f"x must be 2 or 3 dimensional, but has shape {list(x.shape)}")
+    checks.dtype((torch.float16, torch.bfloat16), x=x)
+    checks.require(min_scale >= 0, f"min_scale is {min_scale}; the op takes 0 and more")
+    checks.require(round_mode == "rint", f"round_mode is {round_mode!r}; the op takes 'rint'")
+    checks.emulated(dst_type in _INT8, f"dst_type {dst_type} (only int8 is)", "quantisation.py")
+    checks.emulated(not dst_type_max, "dst_type_max", "quantisation.py")
+    checks.require(
+        (row_block_size, col_block_size) == _BLOCK,
+        f"blocks of {row_block_size} by {col_block_size}; the op takes {_BLOCK[0]} by {_BLOCK[1]}",
+    )
+    columns = x.shape[-1]
+    blocks = torch.nn.functional.pad(x.float(), (0, -columns % col_block_size)).unflatten(-1, (-1, col_block_size))
+    scale = (blocks.abs().amax(-1) / 127).clamp(min=min_scale)
+    safe = torch.where(scale == 0, torch.ones_like(scale), scale).unsqueeze(-1)
+    rounded = (blocks / safe).round().clamp(-127, 127).to(torch.int8)
+    return rounded.flatten(-2)[..., :columns].contiguous(), scale
+
+
+@fake("npu::npu_dynamic_block_quant")
+def dynamic_block_quant_shapes(
+    x: torch.Tensor, row_block_size: int, col_block_size: int, **_: object
+) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = [*x.shape[:-2], -(-x.shape[-2] // row_block_size), -(-x.shape[-1] // col_block_size)]
+    return torch.empty_like(x, dtype=torch.int8), x.new_empty(shape, dtype=torch.float32)

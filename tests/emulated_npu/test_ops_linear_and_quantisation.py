@@ -108,3 +108,36 @@ class TestQuantisation:
             NotImplementedError, match=r"npu_quantize: dtype .* is not emulated; add it to .*quantisation"
         ):
             torch_npu.npu_quantize(values(2, 2).npu(), torch.ones(1).npu(), None, torch.quint4x2)
+
+
+class TestDynamicBlockQuant:
+    """The rules: op-plugin, op_plugin/ops/opapi/DynamicBlockQuantNpuOpApi.cpp, its page and its test."""
+
+    @pytest.mark.parametrize("shape", [(3, 256), (2, 3, 200)])
+    def test_each_block_of_128_columns_has_its_own_scale(self, torch_npu, shape):
+        x = values(*shape, dtype=torch.float16)
+        quantised, scale = torch_npu.npu_dynamic_block_quant(x.npu())
+        assert quantised.dtype == torch.int8
+        assert scale.shape == (*shape[:-1], 2)
+        wide = scale.cpu().repeat_interleave(128, -1)[..., : shape[-1]]
+        assert (quantised.cpu() * wide - x.float()).abs().max() <= wide.max() / 2 + 1e-6
+        torch.testing.assert_close(scale.cpu()[..., 0], x[..., :128].float().abs().amax(-1) / 127)
+
+    def test_no_scale_is_below_the_smallest(self, torch_npu):
+        _, scale = torch_npu.npu_dynamic_block_quant(torch.zeros(1, 128).half().npu(), min_scale=0.5)
+        assert scale.tolist() == [[0.5]]
+
+    @pytest.mark.parametrize(
+        ("x", "options", "message"),
+        [
+            (values(128).half(), {}, "2 or 3 dimensional"),
+            (values(2, 128), {}, "x is float32"),
+            (values(2, 128).half(), {"round_mode": "floor"}, "round_mode is 'floor'"),
+            (values(2, 128).half(), {"col_block_size": 64}, "blocks of 1 by 64"),
+            (values(2, 128).half(), {"row_block_size": 2}, "blocks of 2 by 128"),
+            (values(2, 128).half(), {"min_scale": -1.0}, "min_scale is -1.0"),
+        ],
+    )
+    def test_what_the_op_refuses(self, torch_npu, x, options, message):
+        with pytest.raises(RuntimeError, match=message):
+            torch_npu.npu_dynamic_block_quant(x.npu(), **options)

@@ -19,13 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "benchmarks-vision"
 
 
-def cost(copies: int, dispatches: float) -> dict[str, float]:
+def cost(waits: int, dispatches: float) -> dict[str, float]:
     return {
-        "copies": copies,
+        "waits": waits,
+        "stalls": max(0, waits - 1),
         "dispatches": dispatches,
         "kernels": dispatches / 2,
-        "attention_dispatches": 12.0,
+        "hidden": 1.0,
         "attention_kernels": 5.0,
+        "attention_hidden": 0.5,
     }
 
 
@@ -43,8 +45,17 @@ def results() -> dict[str, Any]:
 
 class TestThePage:
     def test_has_upstream_and_patched_side_by_side(self) -> None:
-        row = "| Qwen3-VL | vllm-ascend==0.23.0 | 27 -> 0 | 54.9 -> 22.6 | 12.0 -> 12.0 | 5.0 -> 5.0 | 0, 0 |"
+        row = (
+            "| Qwen3-VL | vllm-ascend==0.23.0 | 27 -> 0 | 26 -> 0 | 27.4 -> 11.3 | 1.0 -> 1.0 | 5.0 -> 5.0 "
+            "| 0.5 -> 0.5 | 54.9 -> 22.6 | 0, 0 |"
+        )
         assert row in report.page(results()).splitlines()
+
+    def test_says_where_patched_is_worse(self) -> None:
+        worse = results()
+        worse["releases"]["vllm-ascend==0.23.0"]["encoders"]["Qwen3-VL"]["patched"]["kernels"] = 30.0
+        assert "* Qwen3-VL, vllm-ascend==0.23.0: kernels per layer 27.4 -> 30.0" in report.page(worse).splitlines()
+        assert "Nowhere do the patches add" in report.page(results())
 
     def test_says_when_it_was_measured(self) -> None:
         assert "Measured on 2026-01-02." in report.page(results())
@@ -65,7 +76,7 @@ class TestWhatThePackageCarries:
         about, line = measured.in_words(report.carried(results())["qwen3-vl-vision"])
         assert about == "a forward of 27 layers on the emulated NPU, all vision patches off -> on; 2026-01-02"
         assert line == (
-            "Qwen3-VL, vllm-ascend 0.23.0: copies 27 -> 0, kernels per layer 27.4 -> 11.3, "
+            "Qwen3-VL, vllm-ascend 0.23.0: waits 27 -> 0, kernels per layer 27.4 -> 11.3, "
             "dispatches per layer 54.9 -> 22.6"
         )
 

@@ -7,7 +7,6 @@ any of its models was made, and the other side has none.
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import sys
@@ -139,13 +138,11 @@ class Side:
         """Made once per number of patches: their values are never looked at."""
         patches = sum(frames * rows * columns for frames, rows, columns in grids)
         if patches not in self._inputs:
-            shape = self._encoder.patch(SimpleNamespace(patch_size=_patch()))
+            from ascend_patches.checks.encoder import PATCH
+
+            shape = self._encoder.patch(SimpleNamespace(patch_size=PATCH))
             self._inputs[patches] = torch.empty(patches, *shape, dtype=DTYPE, device="npu")
         return self._inputs[patches]
-
-
-def _patch() -> int:
-    return int(importlib.import_module("ascend_patches.checks.encoders")._PATCH)
 
 
 if __name__ == "__main__":

@@ -10,31 +10,40 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import ascend_patches
 import emulated_npu
+from ascend_patches.checks import world
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from host_time import worker
 
 TYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass
 class Cost:
-    """What a forward costs; the last four per layer, of attention without its two linear layers."""
+    """What a forward costs: waits of the whole forward; all else per layer, the last two of attention alone."""
 
-    copies: int = 0
+    waits: int = 0
+    stalls: int = 0
     dispatches: float = 0
     kernels: float = 0
-    attention_dispatches: float = 0
+    hidden: float = 0
     attention_kernels: float = 0
+    attention_hidden: float = 0
 
 
 def main() -> None:
     torch.set_num_threads(1)
     layers, names = int(sys.argv[1]), [name for name in sys.argv[2:] if ENCODERS[name].there()]
+    if world.with_vllm_ascend():
+        worker.start()
     with torch.inference_mode():
         upstream = {(name, dtype): measured(name, layers, dtype) for name in names for dtype in TYPES}
         status = ascend_patches.apply_patches()
@@ -62,19 +71,21 @@ def measured(name: str, layers: int, dtype: torch.dtype) -> tuple[Cost, torch.Te
     with emulated_npu.record() as log, attention_counted(model, log) as attention:
         output = encoder.run(model, GRIDS, dtype)
     cost = Cost(
-        len(log.device_to_host),
-        log.dispatches / layers,
-        log.kernels / layers,
-        attention.dispatches / layers,
-        attention.kernels / layers,
+        waits=len(log.waits),
+        stalls=len(log.waits_after_first_kernel),
+        dispatches=log.dispatches / layers,
+        kernels=log.kernels / layers,
+        hidden=log.hidden_kernels.total() / layers,
+        attention_kernels=attention.kernels / layers,
+        attention_hidden=attention.hidden / layers,
     )
     return cost, output.cpu()
 
 
 @dataclass
 class _Counted:
-    dispatches: int = 0
     kernels: int = 0
+    hidden: int = 0
 
 
 @contextmanager
@@ -85,12 +96,12 @@ def attention_counted(model: Any, log: emulated_npu.Log) -> Iterator[_Counted]:
 
     def count(module: Any, sign: int) -> None:
         def before(*_: Any) -> None:
-            counted.dispatches -= sign * log.dispatches
             counted.kernels -= sign * log.kernels
+            counted.hidden -= sign * log.hidden_kernels.total()
 
         def after(*_: Any) -> None:
-            counted.dispatches += sign * log.dispatches
             counted.kernels += sign * log.kernels
+            counted.hidden += sign * log.hidden_kernels.total()
 
         hooks.extend((module.register_forward_pre_hook(before), module.register_forward_hook(after)))
 
