@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from host_time import host_page, pictures, sampling
+from host_time import estimate, host_page, pictures, sampling, turns
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "bench_host"
@@ -60,11 +62,53 @@ class TestThePage:
     def test_says_so_where_it_is_nowhere_slower(self) -> None:
         assert "Nowhere is patched more than 2 % slower than upstream." in host_page.page(results())
 
-    def test_is_made_of_several_runs_as_of_one(self) -> None:
-        other = results(again=0.5)
-        other["releases"] = {"vllm-ascend==0.18.0": other["releases"]["vllm-ascend==0.23.0"]}
-        found = host_page.merged([results(), other])
-        assert list(found["releases"]) == ["vllm-ascend==0.23.0", "vllm-ascend==0.18.0"]
+    def test_names_what_is_not_measured_yet(self) -> None:
+        unfinished = {**results(), "wanted": {"vllm-ascend==0.23.0": ["A", "B"], "vllm-ascend==0.18.0": ["A"]}}
+        assert host_page.missing(unfinished) == ["B on vllm-ascend==0.23.0", "A on vllm-ascend==0.18.0"]
+        assert "Not measured yet: B on vllm-ascend==0.23.0, A on" in host_page.page(unfinished)
+
+    def test_says_how_well_the_ratios_are_known(self) -> None:
+        wide = results()
+        wide["releases"]["vllm-ascend==0.23.0"]["A"]["images"]["1"]["again"] |= {
+            "ratio_low": 0.589,
+            "ratio_high": 0.651,
+        }
+        assert "5.0 % or less for nine of ten" in host_page.page(wide)
+
+
+class TestTheEstimate:
+    """Pairs of turns on a shared machine."""
+
+    def test_what_slows_both_of_a_pair_changes_nothing(self) -> None:
+        slow = [1.0, 1.7, 1.0, 3.1, 1.2, 1.0, 9.0, 1.1, 1.0, 2.0]
+        ratio = estimate.of_pairs([100 * each for each in slow], [60 * each for each in slow])
+        assert (ratio.low, ratio.median, ratio.high) == pytest.approx((0.6, 0.6, 0.6))
+
+    def test_a_pair_that_something_came_between_moves_neither_the_ratio_nor_its_bounds(self) -> None:
+        new = [60.0] * 16
+        new[3], new[11] = 600.0, 6.0
+        ratio = estimate.of_pairs([100.0] * 16, new)
+        assert (ratio.low, ratio.median, ratio.high) == pytest.approx((0.6, 0.6, 0.6))
+
+    def test_the_bounds_hold_the_truth_in_nineteen_of_twenty_runs(self) -> None:
+        draw = random.Random(1)
+        held = 0
+        for _ in range(400):
+            pairs = [(100 * draw.lognormvariate(0, 0.1), 60 * draw.lognormvariate(0, 0.1)) for _ in range(30)]
+            ratio = estimate.of_pairs(*zip(*pairs, strict=True))
+            held += ratio.low <= 0.6 <= ratio.high
+        assert held / 400 > 0.93
+
+    def test_turns_end_when_the_ratio_is_known_well_enough(self) -> None:
+        effort = turns.Effort(most_turns=40)
+        steady = {"upstream": [100.0] * 8, "patched": [60.0] * 8}
+        assert effort.enough(steady, 8, time.monotonic())
+        assert not effort.enough({**steady, "patched": [50.0, 70.0] * 4}, 8, time.monotonic())
+
+    def test_turns_end_when_their_time_or_their_number_is_gone(self) -> None:
+        unsteady = {"upstream": [100.0] * 8, "patched": [50.0, 70.0] * 4}
+        assert turns.Effort(most_turns=40, seconds=0.0).enough(unsteady, 8, time.monotonic() - 1)
+        assert turns.Effort(most_turns=8).enough(unsteady, 8, time.monotonic())
 
 
 class TestTheDocumentation:

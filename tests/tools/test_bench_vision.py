@@ -37,10 +37,9 @@ def results() -> dict[str, Any]:
         "patched": cost(0, 22.6),
         "difference": {"float32": 0.0, "bfloat16": 0.0},
     }
-    release = {
-        "encoders": {"Qwen3-VL": encoder},
-    }
-    return {"measured": "2026-01-02", "layers": 27, "releases": {"vllm-ascend==0.23.0": release}}
+    name = "vllm-ascend==0.23.0"
+    release = {"measured": "2026-01-02", "encoders": {"Qwen3-VL": encoder}}
+    return {"layers": 27, "wanted": [name], "releases": {name: release}}
 
 
 class TestThePage:
@@ -50,6 +49,12 @@ class TestThePage:
             "| 0.5 -> 0.5 | 54.9 -> 22.6 | 0, 0 |"
         )
         assert row in report.page(results()).splitlines()
+
+    def test_names_what_is_not_measured_yet(self) -> None:
+        unfinished = results()
+        unfinished["wanted"].append("vllm==0.32.0")
+        assert "Not measured yet: vllm==0.32.0." in report.page(unfinished)
+        assert "Not measured yet" not in report.page(results())
 
     def test_says_where_patched_is_worse(self) -> None:
         worse = results()

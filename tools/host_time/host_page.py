@@ -17,7 +17,8 @@ _ABOUT = """# What the host does in a forward of a vision encoder
 `tools/bench_host --write` writes this page: {layers} layers of the released packages' encoders, small but with the head
 sizes of the real ones, with the classes that the release's worker registers, on a device that does nothing
 (`emulated_npu.null_device`). The time is that of the process's thread. Upstream and patched are two processes that take
-turns, {turns} each; every ratio is patched over upstream, the median of the pairs of turns. Measured on {measured}.
+turns until the ratio is known well enough; a ratio is patched over upstream, the median of the pairs of turns.
+Measured on {measured}.
 
 What is not in it: what a launch costs on a real NPU (`--launch-us`, `--wait-us` add it), and the time that the host
 stands still in a wait. Fewer kernels and fewer waits count more there than here.
@@ -32,14 +33,21 @@ def write(start: Path, results: dict[str, Any]) -> None:
     start.with_suffix(".svg").write_text(picture(results), encoding="utf-8")
 
 
-def merged(kept: list[dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of several runs as those of one; a later run replaces what an earlier one has of the same encoder."""
-    releases: dict[str, Any] = {}
-    for each in kept:
-        for release, encoders in each["releases"].items():
-            releases.setdefault(release, {}).update(encoders)
-    first = kept[0]
-    return {**first, "turns": min(each["turns"] for each in kept), "releases": releases}
+def read(start: Path) -> dict[str, Any]:
+    """The numbers that the page was made of, or none."""
+    numbers = start.with_suffix(".json")
+    found: dict[str, Any] = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
+    return found
+
+
+def missing(results: dict[str, Any]) -> list[str]:
+    """What was to be measured and is not yet, in words."""
+    return [
+        f"{encoder} on {release}"
+        for release, encoders in results.get("wanted", {}).items()
+        for encoder in encoders
+        if encoder not in results["releases"].get(release, {})
+    ]
 
 
 def page(results: dict[str, Any]) -> str:
@@ -77,16 +85,24 @@ def page(results: dict[str, Any]) -> str:
 
 def _reservations(results: dict[str, Any]) -> list[str]:
     """What a reader has to know of this run before using a number of it."""
-    return [f"**{results['reservations']}**", ""] if results.get("reservations") else []
+    if results.get("reservations"):
+        return [f"**{results['reservations']}**", ""]
+    left = missing(results)
+    return [f"**Not measured yet: {', '.join(left)}. `tools/bench_host --write` goes on with it.**", ""] if left else []
 
 
 def _spread(results: dict[str, Any]) -> str:
-    """How far the pairs of turns of a case lie apart, so that a reader knows what a difference means."""
+    """How well the ratios are known, so that a reader knows what a difference means."""
     found = [case[kind] for _, _, case in _cases(results) for kind in ("again", "new") if kind in case]
-    half = statistics.median((each["ratio_high"] - each["ratio_low"]) / 2 / each["ratio"] for each in found)
+    if not found:
+        return "Nothing is measured yet."
+    if results.get("reservations"):
+        return "Read the ratios, not the microseconds: the machine is shared."
+    halves = sorted((each["ratio_high"] - each["ratio_low"]) / 2 / each["ratio"] for each in found)
     return (
-        "Read the ratios, not the microseconds: the machine is shared. Half of a case's pairs of turns lie within "
-        f"{100 * half:.0f} % of its ratio (the median of all cases)."
+        "Read the ratios, not the microseconds: the machine is shared. The 95 % confidence interval of a ratio is "
+        f"{100 * statistics.median(halves):.1f} % of it to either side (the median of all {len(halves)} ratios; "
+        f"{100 * halves[int(0.9 * len(halves))]:.1f} % or less for nine of ten)."
     )
 
 

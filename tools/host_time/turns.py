@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from releases import runner
 from releases.pairs import Pair
 from releases.store import Store
 
-from . import pictures
+from . import estimate, pictures
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIDES = ("upstream", "patched")
@@ -86,13 +88,32 @@ class Comparison:
     upstream: Time
     patched: Time
     ratio: float
-    """The median of what the turns' pairs had: what else the machine did was done to both of a pair."""
+    """The median of the pairs' ratios, between the bounds of its 95 % confidence interval."""
     ratio_low: float
     ratio_high: float
     turns: int
 
     def as_data(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """When a comparison has taken turns enough."""
+
+    most_turns: int
+    within: float = 0.015
+    """As soon as half of the ratio's interval is not wider than this share of it."""
+    seconds: float = math.inf
+    """Or when so much time is gone, with a few turns at least."""
+
+    def enough(self, taken: dict[str, list[float]], turns: int, started: float) -> bool:
+        if turns >= self.most_turns:
+            return True
+        if turns < estimate.LEAST_PAIRS // 2:
+            return False
+        late = time.monotonic() - started > self.seconds
+        return late or (turns >= estimate.LEAST_PAIRS and _ratio(taken).half_width <= self.within)
 
 
 class Release:
@@ -120,26 +141,29 @@ class Release:
         states: dict[str, str] = [process.answer() for process in self.sides.values()][-1]["states"]
         return states
 
-    def compare(self, images: int, turns: int, *, video: bool = False, new: bool = False) -> Comparison:
+    def compare(self, images: int, effort: Effort, *, video: bool = False, new: bool = False) -> Comparison:
         """Time forwards of both sides by turns."""
+        started = time.monotonic()
         known = pictures.repeated(images, video=video)
         for process in self.sides.values():
             process.tell("warm", layers=self.layers, grids=[known] * WARM)
         for process in self.sides.values():
             process.answer()
         taken: dict[str, list[float]] = {side: [] for side in SIDES}
-        for turn in range(turns):
+        turn = 0
+        while not effort.enough(taken, turn, started):
             grids = [
                 pictures.new(images, turn * (FORWARDS + 1) + index, video=video) if new else known
                 for index in range(FORWARDS + 1)
             ]
             for side in SIDES if turn % 2 else SIDES[::-1]:
                 times = self.sides[side].ask("run", layers=self.layers, grids=grids)[1:]
-                taken[side].append(sum(times) / len(times) / 1000 if new else statistics.median(times) / 1000)
-        ratios = [new_time / old for old, new_time in zip(*(taken[side] for side in SIDES), strict=True)]
-        low, ratio, high = _quartiles(ratios)
+                # Noise only adds: of forwards that are the same the fastest is the truest.
+                taken[side].append((sum(times) / len(times) if new else min(times)) / 1000)
+            turn += 1
+        ratio = _ratio(taken)
         upstream, patched = (_time(taken[side]) for side in SIDES)
-        return Comparison(upstream, patched, ratio, low, high, turns)
+        return Comparison(upstream, patched, ratio.median, ratio.low, ratio.high, turn)
 
     def count(self, images: int, *, video: bool = False) -> dict[str, Any]:
         """What a repeated forward does, by side."""
@@ -162,8 +186,7 @@ class Release:
         for _ in range(turns):
             for side, process in self.sides.items():
                 short, long = (
-                    statistics.median(process.ask("run", layers=layers, grids=[grids] * (FORWARDS + 1))[1:])
-                    for layers in lengths
+                    min(process.ask("run", layers=layers, grids=[grids] * (FORWARDS + 1))[1:]) for layers in lengths
                 )
                 added[side].append((long - short) / 1000)
         for side, process in self.sides.items():
@@ -179,6 +202,10 @@ class Release:
             side: process.ask("profile", layers=self.layers, grids=grids, forwards=forwards)
             for side, process in self.sides.items()
         }
+
+
+def _ratio(taken: dict[str, list[float]]) -> estimate.Ratio:
+    return estimate.of_pairs(*(taken[side] for side in SIDES))
 
 
 def _time(values: Sequence[float]) -> Time:

@@ -26,6 +26,8 @@ fails on both sides alike is upstream's own, or something that the emulated NPU 
   may use float32, which a real NPU's attention for encoders refuses. Unpatched, attention with fewer heads of keys than
   of queries fails where a release repeats the keys and then says that it has not.
 * worse: passes unpatched and does not pass patched.
+
+Files that are not in the table were not run; `tools/peers --write --missing` runs them.
 """
 
 

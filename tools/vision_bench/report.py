@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Results = dict[str, Any]
-"""``measured`` (the day), ``layers`` and ``releases``: what ``measure`` printed, by release."""
+"""``layers``, ``wanted`` (releases there should be) and ``releases``: by name the day and what was measured then."""
 
 _SERVES = {
     "mm-encoder-attention": ("Qwen3-VL", "Qwen2-VL"),
@@ -31,6 +31,7 @@ _WORSE = {
     "kernels": "kernels per layer",
     "dispatches": "dispatches per layer",
     "attention_kernels": "attention kernels",
+    "hidden": "hidden kernels per layer",
 }
 """What must not grow, as a reader is told of it where it does."""
 
@@ -67,8 +68,18 @@ def page(results: Results) -> str:
         for release, found in releases.items()
         if name in found["encoders"]
     ]
-    about = f"{results['layers']} layers; two images and a video of two frames. Measured on {results['measured']}."
-    return "\n".join([_ABOUT, about, "", *_HEAD, *rows, "", *_where_worse(releases, names), ""])
+    about = (
+        f"{results['layers']} layers; two images and a video of two frames. Measured on {' and '.join(_days(results))}."
+    )
+    left = [name for name in results["wanted"] if name not in releases]
+    missing = [f"**Not measured yet: {', '.join(left)}. `tools/bench_vision --write --missing` goes on.**", ""]
+    return "\n".join(
+        [_ABOUT, about, "", *(missing if left else []), *_HEAD, *rows, "", *_where_worse(releases, names), ""]
+    )
+
+
+def _days(results: Results) -> list[str]:
+    return sorted({found["measured"] for found in results["releases"].values()})
 
 
 def _where_worse(releases: dict[str, Any], names: list[str]) -> list[str]:
@@ -91,7 +102,7 @@ def carried(results: Results) -> dict[str, Any]:
     """What the package says of each patch."""
     return {
         patch: {
-            "measured": results["measured"],
+            "measured": _days(results)[-1],
             "what": f"a forward of {results['layers']} layers on the emulated NPU, all vision patches off -> on",
             "counts": [
                 {
