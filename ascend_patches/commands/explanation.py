@@ -48,7 +48,7 @@ def explain(arguments: argparse.Namespace) -> int:
             {
                 "name": variant.name,
                 "gate": str(variant.gate),
-                "here": variant.gate.judge(here)._asdict(),
+                "here": {"holds": verdict.holds, "why": verdict.why},
                 "targets": list(variant.targets),
                 "parts": [
                     {"name": part.name, "targets": [rewrite.target for rewrite in part.rewrites]}
@@ -56,6 +56,7 @@ def explain(arguments: argparse.Namespace) -> int:
                 ],
             }
             for variant in patch.variants
+            for verdict in [variant.gate.judge(here)]
         ],
         "foreseen": {
             "verdict": foreseen.verdict,
