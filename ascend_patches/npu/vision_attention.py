@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ascend_patches.npu.direct_calls import settled
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.neighbours import behind
 from ascend_patches.npu.rotary_mul import style_of, turns_by
@@ -82,13 +83,15 @@ def attention(
         return _as_upstream(layer, upstream, x, cos, sin, **sequences)
     parts = layer._modules
     # Of two dimensions a linear layer makes two operations, of three it makes four.
-    projected, _ = parts["qkv"](x if x.dim() == 2 else x.squeeze(1))
+    rows = x if x.dim() == 2 else x.squeeze(1)
+    direct = settled() if shared is not None else None
+    projected = direct.linear(parts["qkv"], rows) if direct is not None else parts["qkv"](rows)[0]
     if shared is not None and shared.attention.takes(projected):
         turn = shared.turning.turn or partial(parts["apply_rotary_emb"], cos=cos, sin=sin)
         context = shared.attention.context(projected, turn)
     else:
         context = _context(layer, projected, cos, sin, **sequences)
-    output: torch.Tensor = parts["proj"](context)[0]
+    output: torch.Tensor = direct.linear(parts["proj"], context) if direct is not None else parts["proj"](context)[0]
     return output if x.dim() == 2 else output.unsqueeze(1)
 
 

@@ -10,6 +10,7 @@ from ascend_patches.patches.mm_encoder_attention import declaration as mm_encode
 from ascend_patches.patches.more_encoders import declaration as more_encoders
 from ascend_patches.patches.qwen3_vl_vision import declaration as qwen3_vl_vision
 from ascend_patches.patches.rotary_embedding import declaration as rotary_embedding
+from ascend_patches.patches.vision_blocks import declaration as vision_blocks
 from ascend_patches.patches.vision_seq_lens import declaration as vision_seq_lens
 
 PATCHES: tuple[Patch, ...] = (
@@ -18,6 +19,7 @@ PATCHES: tuple[Patch, ...] = (
     qwen3_vl_vision.PATCH,
     vision_seq_lens.PATCH,
     more_encoders.PATCH,
+    vision_blocks.PATCH,
     mla_multistream.PATCH,
     mla_kv_overlap.PATCH,
     compile_cache.PATCH,

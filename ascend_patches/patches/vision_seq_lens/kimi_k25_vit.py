@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ascend_patches.npu.direct_calls import settled
 from ascend_patches.npu.neighbours import behind
 from ascend_patches.npu.rotary_mul import style_of, turns_by
 from ascend_patches.npu.shared_attention import Heads, Turning, shared_by_layers
@@ -67,10 +68,12 @@ def _attention(
     shared = shared_by_layers(layer, x, (cu_seqlens, sequence_lengths, frequencies), turning)
     if shared is None or shared.turning.turn is None:
         return None
-    projected, _ = layer._modules["wqkv"](x)
+    parts, direct = layer._modules, settled()
+    projected = direct.linear(parts["wqkv"], x) if direct is not None else parts["wqkv"](x)[0]
     if not shared.attention.takes(projected):
         return None
-    output: torch.Tensor = layer._modules["wo"](shared.attention.context(projected, shared.turning.turn))[0]
+    context = shared.attention.context(projected, shared.turning.turn)
+    output: torch.Tensor = direct.linear(parts["wo"], context) if direct is not None else parts["wo"](context)[0]
     return output
 
 

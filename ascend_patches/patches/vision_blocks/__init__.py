@@ -1,0 +1,1 @@
+"""Blocks of vision encoders, whose submodules are called for what they compute."""
