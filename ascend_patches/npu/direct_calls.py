@@ -49,12 +49,12 @@ class Direct:
         """What a norm makes of x alone."""
         own, kind = module.__dict__, type(module)
         if not _bare(own, kind):
-            return module(x)  # type: ignore[no-any-return]
+            return module(x)
         known = self._norms.get(kind)
         if known is None:
             known = self._norms[kind] = layer_norm_is_torchs(kind)
         if not known or "forward" in own:
-            return module.forward(x)  # type: ignore[no-any-return]
+            return module.forward(x)
         parameters = own["_parameters"]
         return torch.layer_norm(x, own["normalized_shape"], parameters["weight"], parameters["bias"], own["eps"])
 
@@ -62,13 +62,13 @@ class Direct:
         """What two linear layers and an activation between them make of x."""
         own, kind = module.__dict__, type(module)
         if not _bare(own, kind):
-            return module(x)  # type: ignore[no-any-return]
+            return module(x)
         try:
             names = self._mlps[kind]
         except KeyError:
             names = self._mlps[kind] = mlp_of(kind)
         if names is None or "forward" in own:
-            return module.forward(x)  # type: ignore[no-any-return]
+            return module.forward(x)
         parts = own["_modules"]
         inner, between = self.linear(parts[names.first], x), parts.get(names.activation)
         # Some activations are functions.

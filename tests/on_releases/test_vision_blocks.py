@@ -1,4 +1,4 @@
-"""Blocks whose submodules are called directly, on released code: the release's own bits, whatever a block is made of."""
+"""Blocks whose submodules are called directly, on released code: the release's bits, whatever a block is made of."""
 
 from __future__ import annotations
 
