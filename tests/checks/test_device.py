@@ -14,8 +14,8 @@ from ascend_patches.checks import device
         ("2.8.0.post2", "2.9.0"),
         ("2.9.0", "2.9.0"),
         ("2.10.0.post4", "2.11.0"),
-        ("99.0", "2.13.0"),
-        ("", "2.13.0"),
+        ("99.0", "2.14.0"),
+        ("", "2.14.0"),
     ],
 )
 def test_the_emulated_release_is_the_first_that_is_not_older_than_the_required_one(

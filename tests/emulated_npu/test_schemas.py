@@ -7,7 +7,7 @@ import torch
 
 from emulated_npu import _schemas
 
-REQUIRED = ["2.5.1", "2.5.1.post1", "2.7.1", "2.9.0", "2.11.0", "2.13.0"]
+REQUIRED = ["2.5.1", "2.5.1.post1", "2.7.1", "2.9.0", "2.11.0", "2.13.0", "2.14.0"]
 
 
 def test_the_releases_are_listed_from_the_oldest_to_the_newest():
@@ -15,7 +15,7 @@ def test_the_releases_are_listed_from_the_oldest_to_the_newest():
 
 
 def test_the_newest_release_is_the_default():
-    assert _schemas.NEWEST == "2.13.0"
+    assert _schemas.NEWEST == "2.14.0"
 
 
 @pytest.mark.parametrize("release", REQUIRED)

@@ -7,7 +7,7 @@ import pytest
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
-RELEASES = ["2.5.1", "2.5.1.post1", "2.7.1", "2.9.0", "2.11.0", "2.13.0"]
+RELEASES = ["2.5.1", "2.5.1.post1", "2.7.1", "2.9.0", "2.11.0", "2.13.0", "2.14.0"]
 
 # What released vllm-ascend imports when its own modules are imported.
 IMPORTED_BY_VLLM_ASCEND = """
@@ -28,7 +28,7 @@ from torchair.scope import npu_stream_switch, npu_wait_tensor
 INSTALL = "import emulated_npu; emulated_npu.install(torch_npu={!r})\nimport torch, torch_npu\n"
 
 
-def run(run_python: RunPython, code: str, release: str = "2.13.0") -> str:
+def run(run_python: RunPython, code: str, release: str = "2.14.0") -> str:
     """What the code prints, or the last line of its error."""
     result = run_python(INSTALL.format(release) + code)
     if result.returncode:
@@ -73,7 +73,7 @@ class TestUnknownNames:
 
     def test_an_op_of_other_releases_is_said_to_be_in_those(self, run_python):
         message = run(run_python, "torch_npu.npu_attention_update", "2.5.1")
-        assert "That op is in torch_npu 2.7.1, 2.9.0, 2.11.0, 2.13.0, and not in 2.5.1." in message
+        assert "That op is in torch_npu 2.7.1, 2.9.0, 2.11.0, 2.13.0, 2.14.0, and not in 2.5.1." in message
 
     def test_another_unknown_name_points_to_the_module_that_builds_it(self, run_python):
         message = run(run_python, "torch_npu.profiler.supported_activities")
