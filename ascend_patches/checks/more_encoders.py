@@ -15,7 +15,10 @@ from typing import Any
 import torch
 
 from ascend_patches.checks.encoder import PATCH, Encoder, Grids, given, of_class, one_frame, two_frames
+from ascend_patches.checks.picture_encoders import PICTURE_ENCODERS
 from ascend_patches.declaring.gates import version_in
+
+_MODELS = "vllm.model_executor.models"
 
 
 def _each_image(pixels: torch.Tensor, grids: Grids) -> Iterator[tuple[torch.Tensor, list[int]]]:
@@ -206,6 +209,55 @@ def _phi4(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
     )
 
 
+def _of_phi4(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
+    """Tiles padded to the largest, from which the model packs what its mask says."""
+    of_model = importlib.import_module(f"{_MODELS}.phi4siglip").Phi4ForCausalLMV
+    shapes = torch.tensor(_one_of(grids))
+    tiles = pixels.split(shapes.prod(-1).tolist())
+    mask = torch.nn.utils.rnn.pad_sequence([tile.new_ones(len(tile)) for tile in tiles], batch_first=True)
+    padded = torch.nn.utils.rnn.pad_sequence(list(tiles), batch_first=True)
+    packed, shapes, boundaries, longest = of_model._packed_from_padded(None, padded, mask, shapes)
+    return model(
+        pixel_values_packed=packed,
+        spatial_shapes=shapes,
+        cu_seqlens=boundaries,
+        max_seqlen=longest,
+        select_layers=[-2],
+    )
+
+
+def _cosmos(module: Any, config: Any, prefix: str) -> Any:
+    projector = SimpleNamespace(
+        spatial_merge_size=2, out_hidden_size=48, input_hidden_size=144, merger_intermediate_size=96
+    )
+    whole = SimpleNamespace(vision_config=config, text_config=SimpleNamespace(hidden_size=48), projector_hidden_size=96)
+    return given(
+        module.Cosmos3EdgeVisionModel,
+        config=whole,
+        vision_config=config,
+        projector_config=projector,
+        prefix=prefix,
+    )
+
+
+def _onevision(module: Any, layers: int) -> Any:
+    return SimpleNamespace(
+        hidden_size=192,
+        num_attention_heads=2,
+        num_hidden_layers=layers,
+        intermediate_size=96,
+        patch_size=PATCH,
+        spatial_merge_size=2,
+        num_channels=3,
+        frame_windows_size=1,
+    )
+
+
+def _with_positions(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
+    places = [torch.cartesian_prod(*map(torch.arange, grid)) for grid in grids]
+    return model(pixels, torch.tensor(grids), torch.cat(places).to(pixels.device))
+
+
 def _glm5(module: Any, config: Any, prefix: str) -> Any:
     if importlib.util.find_spec("triton") is None:
         # The norms of its queries and keys are one kernel of Triton.
@@ -337,6 +389,22 @@ MORE_ENCODERS = {
     ),
     "Isaac": Encoder("isaac", _isaac, of_class("Siglip2VisionTransformer"), _patch_in_a_row, call=_packed),
     "LFM2-VL": Encoder("lfm2_siglip2", _lfm2, of_class("Siglip2Model"), _patch_in_a_row, call=_phi4),
+    "Phi-4 with SigLIP": Encoder("lfm2_siglip2", _lfm2, of_class("Siglip2Model"), _patch_in_a_row, call=_of_phi4),
+    "Cosmos3 Edge": Encoder(
+        "cosmos3_edge",
+        lambda _, layers: _siglip(
+            layers, num_patches=36, attention_dropout=0.0, vision_use_head=False, spatial_merge_size=2
+        ),
+        _cosmos,
+        _patch_in_a_row,
+    ),
+    "LLaVA-OneVision-2": Encoder(
+        "llava_onevision2",
+        _onevision,
+        lambda m, c, p: given(m.LlavaOnevision2VisionTower, vision_config=c, text_hidden_size=48, prefix=p),
+        one_frame,
+        call=_with_positions,
+    ),
     "EXAONE-4.5": Encoder("exaone4_5", _exaone, of_class("EXAONE4_5_VisionTransformer"), two_frames),
     "Kanana-V": Encoder("kanana_v", _kanana, lambda m, c, _: m.CustomQwen2VLVE(c), two_frames, call=_with_a_dict),
     "RADIO": Encoder("radio", _radio, of_class("RadioInternVisionModel"), _patch_in_a_row, call=_with_sizes),
@@ -347,4 +415,4 @@ MORE_ENCODERS = {
         _patch_in_a_row,
         call=_packed_images,
     ),
-}
+} | PICTURE_ENCODERS

@@ -21,6 +21,7 @@ _ATTENTION = (
     "vllm.model_executor.layers.attention.mm_encoder_attention",
     "vllm.attention.layers.mm_encoder_attention",
 )
+_WRAPPERS = ("vllm.v1.attention.ops.vit_attn_wrappers", "vllm.attention.ops.vit_attn_wrappers")
 # Compiled ops of vLLM that layers look up when they are built; a release may be here without its compiled part.
 _LOOKED_UP = ("gelu_quick", "silu_and_mul", "gelu_and_mul", "gelu_tanh_and_mul")
 
@@ -59,6 +60,8 @@ def enter() -> None:
     if with_vllm_ascend():
         with configured():
             ascend_layers.register()
+    else:
+        _attend_on_the_device()
     state = importlib.import_module("vllm.distributed.parallel_state")
     if not state.model_parallel_is_initialized():
         with configured():
@@ -77,6 +80,20 @@ def _define_looked_up() -> list[torch.library.Library]:
     for op in _LOOKED_UP:
         if not hasattr(torch.ops._C, op):
             library.define(f"{op}(Tensor! out, Tensor input) -> ()")
+    return [library]
+
+
+@cache
+def _attend_on_the_device() -> list[torch.library.Library]:
+    """Register vLLM's op of attention for the device, as it does itself where the platform is that of an NPU.
+
+    Here the platform is the CPU's, and the op would take every query, key and value to the host.
+    """
+    found = next(filter(distributions.has_module, _WRAPPERS), None)
+    if found is None:
+        return []
+    library = torch.library.Library("vllm", "FRAGMENT")
+    library.impl("torch_sdpa_wrapper", importlib.import_module(found).torch_sdpa_wrapper, "PrivateUse1")
     return [library]
 
 

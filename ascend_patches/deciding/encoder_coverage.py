@@ -21,6 +21,10 @@ REASONS = {
         "the first releases that have it name a transformers without its configuration, and nothing could be verified; "
         "with vllm-ascend it brings lengths that stay on the host"
     ),
+    "vllm.model_executor.models.openpangu_vl:OpenPanguVisionTransformer": (
+        "it refuses to be built unless the platform names FLASH_ATTN for encoders, and every released platform of an "
+        "NPU names TORCH_SDPA"
+    ),
     "vllm.models.minimax_m3.common.vision_tower:MiniMaxVLEncoder": (
         "its rotary tables are a kernel of Triton, so without vllm-ascend it runs on no NPU"
     ),

@@ -6,6 +6,7 @@ tail stays zero, and every other layer costs one copy where padding would alloca
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,11 +16,15 @@ from ascend_patches.npu.encoder_call import EncoderCall, current_call
 
 
 class Buffer:
-    """Packed memory [tokens, heads, padded size], and the part of it that holds heads [batch, tokens, heads, size]."""
+    """Memory [batch, tokens, heads, padded size] as an op takes it, and the part of it that holds heads of a size."""
 
-    def __init__(self, packed: torch.Tensor, like: torch.Tensor) -> None:
-        self.packed = packed
-        self.heads = packed.view(*like.shape[:3], packed.shape[-1])[..., : like.shape[3]]
+    def __init__(self, whole: torch.Tensor, size: int) -> None:
+        self.packed = whole.flatten(0, 1)
+        self._whole, self._size = whole, size
+
+    @cached_property
+    def heads(self) -> torch.Tensor:
+        return self._whole[..., : self._size]
 
 
 def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
@@ -33,10 +38,11 @@ def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
     if buffer is not None:
         buffer.heads.copy_(tensor)
         return buffer.packed
-    packed = torch.nn.functional.pad(tensor.reshape(-1, *tensor.shape[2:]), (0, padded_size - tensor.shape[3]))
+    size: int = tensor.shape[3]
+    made = Buffer(torch.nn.functional.pad(tensor, (0, padded_size - size)), size)
     if call is not None:
-        call.buffers[key] = Buffer(packed, tensor)
-    return packed
+        call.buffers[key] = made
+    return made.packed
 
 
 def output_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
@@ -45,8 +51,7 @@ def output_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
     key = _key(name, like, padded_size)
     buffer: Buffer | None = call.buffers.get(key) if call is not None else None
     if buffer is None:
-        batch, tokens, heads = like.shape[:3]
-        buffer = Buffer(like.new_empty((batch * tokens, heads, padded_size)), like)
+        buffer = Buffer(like.new_empty((*like.shape[:3], padded_size)), like.shape[3])
         if call is not None:
             call.buffers[key] = buffer
     return buffer

@@ -17,7 +17,8 @@ import torch
 
 from ascend_patches.npu.encoder_call import current_call, encoder_call
 from ascend_patches.npu.graph_capture import serves
-from ascend_patches.npu.host_lengths import announce, hand_over
+from ascend_patches.npu.host_copies import to_device
+from ascend_patches.npu.host_lengths import announce, hand_over, lengths_of
 
 Wrapped = Callable[..., Any]
 Arguments = tuple[Any, ...]
@@ -27,6 +28,8 @@ Grids = Sequence[Sequence[int]]
 _GRIDS = ("grid_thw", "grid_thws", "image_grid_thw", "grid_hw", "spatial_shapes")
 """What forwards call the grids that they are given."""
 _LARGEST_SIDE = ("largest side",)
+_HOST = torch.device("cpu")
+_ON_HOST = "boundaries on the host"
 
 
 def one_call(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -103,6 +106,39 @@ def recomputed_boundaries_known(wrapped: Wrapped, instance: Any, args: Arguments
     if current_call() is not None and made.numel() == len(given):
         hand_over(made, [int(end - begin) for begin, end in pairwise(given)])
     return made
+
+
+def order_made_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a function of sides and then a device that returns an order of patches, and lengths which the model reads."""
+    if not serves():
+        return wrapped(*args, **kwargs)
+    (*sides, device), kwargs = (args, kwargs) if "device" not in kwargs else ((*args, kwargs["device"]), dict(kwargs))
+    kwargs["device"] = _HOST
+    order, *rest = wrapped(*sides, **kwargs)
+    return (*to_device(torch.device(device), order), *rest)
+
+
+def lengths_read_at_once(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a function whose last two arguments are lengths, which the encoders that it calls read one by one."""
+    given = inspect.signature(wrapped).bind(*args, **kwargs)
+    *others, one, other = given.arguments.values()
+    alike = (one.device, one.dtype, one.shape) == (other.device, other.dtype, other.shape)
+    if not serves() or not alike or one.device.type == "cpu":
+        return wrapped(*args, **kwargs)
+    return wrapped(*others, *torch.stack((one, other)).cpu().unbind())
+
+
+def boundaries_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a layer's ``(query, key, value, boundaries)``, which reads its boundaries to split by them."""
+    given = args[3] if len(args) > 3 else kwargs.get("cu_seqlens")
+    call = current_call()
+    if call is None or given is None or given.device.type == "cpu" or not serves():
+        return wrapped(*args, **kwargs)
+    on_host = call.recall(_ON_HOST, (given,))
+    if on_host is None:
+        on_host = torch.tensor([0, *lengths_of(given).ends], dtype=given.dtype, device=_HOST)
+        call.remember(_ON_HOST, (given,), on_host)
+    return wrapped(*args[:3], **(kwargs | {"cu_seqlens": on_host}))
 
 
 def boundaries_of_lengths_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:

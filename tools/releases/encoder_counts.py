@@ -14,9 +14,7 @@ import torch
 import ascend_patches
 import emulated_npu
 from ascend_patches.checks.encoders import EVERY_ENCODER, GRIDS
-
-# These stretch their positions with an operation that the emulated device has in float32 alone.
-IN_FLOAT32 = ("Isaac", "LFM2-VL")
+from ascend_patches.patches.more_encoders.checks import IN_FLOAT32
 
 
 def main() -> None:
@@ -41,15 +39,21 @@ def cost(name: str, layers: int) -> tuple[dict[str, int], torch.Tensor] | None:
         return None
     with emulated_npu.record() as log:
         output = encoder.run(model, GRIDS, dtype)
-    return {"copies": len(log.device_to_host), "kernels": log.kernels, "dispatches": log.dispatches}, output.cpu()
+    counted = {
+        "copies": len(log.device_to_host),
+        "kernels": log.kernels,
+        "dispatches": log.dispatches,
+        "waits": log.stalls,
+    }
+    return counted, output.cpu()
 
 
 def described(upstream: Any, patched: Any) -> dict[str, Any]:
+    both = {kind: [upstream[0][kind], patched[0][kind]] for kind in ("kernels", "dispatches", "waits")}
     return {
         "upstream": upstream[0]["copies"],
         "patched": patched[0]["copies"],
-        "kernels": [upstream[0]["kernels"], patched[0]["kernels"]],
-        "dispatches": [upstream[0]["dispatches"], patched[0]["dispatches"]],
+        **both,
         "same": bool(torch.equal(upstream[1], patched[1])),
     }
 

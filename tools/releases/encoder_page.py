@@ -5,34 +5,52 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ascend_patches.deciding.encoder_coverage import Coverage, coverage
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring.gates import Gate, always, version_in
 from ascend_patches.patches import PATCHES
 from ascend_patches.settings.reader import Settings
 from ascend_patches.upstream.encoder_inventory import PACKAGES, Name, inventory
 
 from .compatibility import environment, sources
-from .pairs import PAIRS, Pair
+from .pairs import PAIRS, Pair, find
 from .store import Store
 
-LEFT = {
-    ("Ovis2.5", ""): "its processor leaves the grids on the device, where they are read once",
-    ("Isaac", ""): "its processor leaves the grids on the device, where they are read once",
-    ("DeepSeek-V4", ""): "is given boundaries on the device alone; only encoder graphs take this way",
-    ("RADIO", "vllm-ascend==0.18.0"): "until vLLM 0.19 no function of its own has the lengths, which are read once",
-    ("Kimi-VL", "vllm-ascend==0.13.0"): "vLLM 0.13 has another attention for it, which reads in every layer",
-    ("GLM-4.1V", "vllm-ascend==0.26.0rc1"): (
-        "from vLLM 0.24 to 0.27 two values per frame are read while its position embeddings are stretched"
+
+class Left(NamedTuple):
+    """What an encoder still copies back on some releases, and why."""
+
+    title: str
+    why: str
+    where: Gate = always
+
+
+LEFT = (
+    Left("Ovis2.5", "its processor leaves the grids on the device, where they are read once"),
+    Left("Isaac", "its model moves the grids to the device before its encoder, where they are read once"),
+    Left("Ultravox", "its processor leaves the lengths of recordings on the device, where all are read at once"),
+    Left("DeepSeek-V4", "is given boundaries on the device alone; only encoder graphs take this way"),
+    Left(
+        "RADIO",
+        "before vLLM 0.19 no function of its own has the lengths, which are read once",
+        version_in("vllm", "<0.19"),
     ),
-}
-"""What still is copied back, by encoder and release (every release where there is none), and why."""
+    Left("Kimi-VL", "vLLM 0.13 has another attention for it, which reads in every layer", version_in("vllm", "<0.14")),
+    Left(
+        "GLM-4.1V",
+        "from vLLM 0.24 to 0.27 two values per frame are read while its position embeddings are stretched",
+        version_in("vllm", ">=0.24,<0.28"),
+    ),
+)
 
 
 def left(title: str, release: str) -> str:
-    return LEFT.get((title, release)) or LEFT.get((title, ""), "")
+    """Why an encoder still copies something back on a release."""
+    where = environment(find(release))
+    return next((each.why for each in LEFT if each.title == title and each.where.judge(where).holds), "")
 
 
 _HEAD = """\
@@ -117,8 +135,8 @@ def _measured(measured: dict[str, Any]) -> Iterator[str]:
     for title in titles:
         yield f"| {title} | " + " | ".join(_cell(releases[name].get(title)) for name in releases) + " |"
     yield ""
-    for (title, release), why in LEFT.items():
-        yield f"* {title}{f' on {release}' if release else ''}: {why}."
+    for each in LEFT:
+        yield f"* {each.title}: {each.why}."
     yield ""
     yield "With vllm-ascend every bit of every output is that of the unpatched release. vLLM alone has no op of an NPU"
     yield "whose bits could be kept: both sides are held against float64 (`ascend-patches verify`)."

@@ -23,13 +23,21 @@ WHERE: dict[str, Gate] = {
     "Keye": version_in("vllm", ">=0.15"),
     "Isaac": version_in("vllm", ">=0.14"),
     "LFM2-VL": version_in("vllm", ">=0.16"),
+    "Phi-4 with SigLIP": version_in("vllm", ">=0.20"),
+    "Cosmos3 Edge": version_in("vllm", ">=0.26"),
+    "LLaVA-OneVision-2": version_in("vllm", ">=0.25"),
+    "Pixtral": version_in("vllm", ">=0.29"),
+    "Pixtral of transformers": version_in("vllm", ">=0.29"),
+    "MuseGlimmer": version_in("vllm", ">=0.28"),
+    "Ultravox": version_in("vllm", ">=0.28"),
+    "Muse Spark": version_in("vllm", ">=0.33"),
     "RADIO": version_in("vllm", ">=0.18"),
     "Kanana-V": version_in("vllm", ">=0.14"),
     "DeepSeek-V4": version_in("vllm", ">=0.31"),
 }
 """The releases that have each encoder."""
 # These stretch their positions with an operation that the emulated device has in float32 alone.
-IN_FLOAT32 = ("Isaac", "LFM2-VL")
+IN_FLOAT32 = ("Isaac", "LFM2-VL", "Phi-4 with SigLIP", "Cosmos3 Edge")
 
 CHECKS = tuple(
     check

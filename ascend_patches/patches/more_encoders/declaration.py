@@ -23,6 +23,9 @@ _BOUNDARIES_ON_HOST = "ascend_patches.npu.vision_transformers:boundaries_of_clip
 _FRAMES_PREPARED = "ascend_patches.npu.vision_transformers:frames_prepared"
 _LARGEST_SIDE = "ascend_patches.npu.vision_transformers:largest_side_known"
 _WINDOWS = "ascend_patches.npu.vision_transformers:windows_known"
+_ORDER = "ascend_patches.npu.vision_transformers:order_made_on_host"
+_READ_AT_ONCE = "ascend_patches.npu.vision_transformers:lengths_read_at_once"
+_BOUNDARIES_BY_HOST = "ascend_patches.npu.vision_transformers:boundaries_on_host"
 _OF_LENGTHS = "ascend_patches.npu.vision_transformers:boundaries_of_lengths_known"
 _MASKED = "ascend_patches.npu.vision_transformers:masked_sequences_known"
 _RECOMPUTED = "ascend_patches.npu.vision_transformers:recomputed_boundaries_known"
@@ -76,6 +79,16 @@ _MOVED = _prepared(
     "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_recompute_cu_seqlens",
     _RECOMPUTED,
 )
+_MUSE_GLIMMER = (
+    _advice("vllm.model_executor.models.muse_glimmer:MuseGlimmerVisionEncoder.forward", _CALL),
+    _prepared("vllm.model_executor.models.muse_glimmer:MuseGlimmerVisionEncoder._get_sparse_permutation", _ORDER),
+)
+_ULTRAVOX = (
+    _advice("vllm.model_executor.models.ultravox:UltravoxWhisperEncoder.forward", _CALL),
+    _advice("vllm.model_executor.models.ultravox:UltravoxTransformerProjector.forward", _CALL),
+    _advice("vllm.model_executor.models.ultravox:UltravoxModel._audio_features_to_embeddings", _READ_AT_ONCE),
+)
+_ULTRAVOX_READS = ("vllm.model_executor.models.ultravox:_build_chunk_attn_metadata",)
 
 ROWS = (
     Row(
@@ -148,14 +161,6 @@ ROWS = (
         ),
     ),
     Row(
-        "openPangu-VL",
-        "0.16",
-        (
-            _advice("vllm.model_executor.models.openpangu_vl:OpenPanguVisionTransformer.forward", _FRAMES_ON_HOST),
-            _prepared("vllm.model_executor.models.openpangu_vl:OpenPanguVisionTransformer.get_window_index", _WINDOWS),
-        ),
-    ),
-    Row(
         "MiMo-V2-Omni",
         "0.21",
         (_advice("vllm.model_executor.models.mimo_v2_omni:MiMoVisionTransformer.forward", _FRAMES_ON_HOST),),
@@ -209,6 +214,7 @@ ROWS = (
         "0.33",
         (
             _advice("vllm.models.muse_spark.common.vision:NaViT.forward", _CALL),
+            _prepared("vllm.models.muse_spark.common.vision:_get_sparse_attention_perm", _ORDER),
             _prepared("vllm.models.muse_spark.common.vision:_seqlens_to_cu_seqlens", _OF_LENGTHS),
         ),
         ("vllm.models.muse_spark.common.vision:NaViTEncoder.forward",),
@@ -230,22 +236,27 @@ ROWS = (
         (_advice("vllm.model_executor.models.llava_onevision2:LlavaOnevision2VisionTower.forward", _CALL), _MOVED),
         where=_ALONE,
     ),
-    Row(
-        "MuseGlimmer",
-        "0.28",
-        (_advice("vllm.model_executor.models.muse_glimmer:MuseGlimmerVisionEncoder.forward", _CALL), _MOVED),
-        where=_ALONE,
-    ),
+    Row("MuseGlimmer", "0.28", (*_MUSE_GLIMMER, _MOVED), where=_ALONE),
+    Row("MuseGlimmer", "0.28", _MUSE_GLIMMER, where=_WITH_VLLM_ASCEND),
+    Row("Ultravox", "0.28", (*_ULTRAVOX, _MOVED), _ULTRAVOX_READS, where=_ALONE),
+    # vllm-ascend has no attention in place of Whisper's.
     Row(
         "Ultravox",
         "0.28",
         (
-            _advice("vllm.model_executor.models.ultravox:UltravoxWhisperEncoder.forward", _CALL),
-            _advice("vllm.model_executor.models.ultravox:UltravoxTransformerProjector.forward", _CALL),
+            *_ULTRAVOX,
+            _advice(
+                "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention._forward_sdpa",
+                _BOUNDARIES_BY_HOST,
+            ),
             _MOVED,
         ),
-        ("vllm.model_executor.models.ultravox:_build_chunk_attn_metadata",),
-        where=_ALONE,
+        (
+            *_ULTRAVOX_READS,
+            "vllm.v1.attention.ops.vit_attn_wrappers:vit_torch_sdpa_wrapper",
+            "vllm.v1.attention.ops.vit_attn_wrappers:torch_sdpa_wrapper",
+        ),
+        where=_WITH_VLLM_ASCEND,
     ),
 )
 
