@@ -6,7 +6,6 @@ tail stays zero, and every other layer costs one copy where padding would alloca
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,11 +19,7 @@ class Buffer:
 
     def __init__(self, whole: torch.Tensor, size: int) -> None:
         self.packed = whole.flatten(0, 1)
-        self._whole, self._size = whole, size
-
-    @cached_property
-    def heads(self) -> torch.Tensor:
-        return self._whole[..., : self._size]
+        self.heads = whole[..., :size]
 
 
 def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
