@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from ascend_patches.checks import world
+from ascend_patches.checks import emulation, world
 from ascend_patches.checks.check import WITH_VLLM_ASCEND, Call, Check
-from ascend_patches.checks.encoders import ENCODERS, Encoder, Grids
+from ascend_patches.checks.encoders import ENCODERS, EVERY_ENCODER, Encoder, Grids
+from ascend_patches.checks.more_encoders import IN_FLOAT32
 from ascend_patches.checks.whole_encoders import widened
 from ascend_patches.declaring.tolerance import Tolerance
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.upstream import distributions
 
-_ENCODER_OF = {
+MODELS = {
     "qwen2_vl": "Qwen2-VL",
     "qwen2_5_vl": "Qwen2.5-VL",
     "qwen3_vl": "Qwen3-VL",
     "qwen3_vl_moe": "Qwen3-VL",
+    "qwen3_5": "Qwen3-VL",
+    "qwen3_5_moe": "Qwen3-VL",
     "qwen3_omni_moe": "Qwen3-Omni",
     "glm4v": "GLM-4.1V",
     "glm4v_moe": "GLM-4.1V",
+    "glm46v": "GLM-4.1V",
+    "kimi_k25": "Kimi-K2.5",
+    "paddleocr_vl": "PaddleOCR-VL",
+    "glm_ocr": "GLM-OCR",
+    "dots_ocr": "dots.ocr",
+    "kimi_vl": "Kimi-VL",
+    "ernie4_5_moe_vl": "Ernie4.5-VL",
+    "ernie4_5_vl_moe": "Ernie4.5-VL",
+    "ovis2_5": "Ovis2.5",
+    "Keye": "Keye",
+    "isaac": "Isaac",
+    "lfm2_vl": "LFM2-VL",
+    "exaone4_5": "EXAONE-4.5",
 }
 """The encoder by ``model_type`` of config.json."""
+_VISION = ("vision_config", "vit_config")
+"""What configurations call that of their encoder."""
 _PREFIXES = ("model.visual.", "thinker.visual.", "visual.")
 # Of as many layers as models have.
 _TOLERANCE = Tolerance(float32=1e-4, float16=3e-2, bfloat16=1e-1)
@@ -57,16 +77,27 @@ class Checkpoint:
 
     @property
     def encoder(self) -> Encoder:
-        return ENCODERS[self.title]
+        return EVERY_ENCODER[self.title]
 
     @property
     def weights(self) -> str:
         """Where the weights come from, in words."""
-        return "of the checkpoint" if self.files else "random, because the folder has no safetensors"
+        if not self.files:
+            return "random, because the folder has no safetensors"
+        return (
+            "of the checkpoint" if self._loads else "random, because only the whole model can load those of its encoder"
+        )
+
+    @property
+    def _loads(self) -> bool:
+        return bool(self.files) and self.title in ENCODERS
 
     def made(self) -> Any:
-        model = self.encoder.constructed(lambda _: self.vision, getattr(torch, self.dtype))
-        if self.files:
+        try:
+            model = self.encoder.constructed(lambda _: self.vision, getattr(torch, self.dtype))
+        except AttributeError as error:
+            raise CheckpointError(f"{self.folder}: the encoder of {self.title} cannot be built: {error}") from error
+        if self._loads:
             known = {name for name, _ in model.named_parameters()}
             loaded = model.load_weights(_visual_weights(self.files))
             missing = sorted(known - loaded) if loaded is not None else []
@@ -142,11 +173,11 @@ def _configuration(folder: str) -> dict[str, Any]:
 
 def _title(configuration: dict[str, Any], folder: str) -> str:
     kind = configuration.get("model_type")
-    if kind not in _ENCODER_OF:
+    if kind not in MODELS:
         raise CheckpointError(
-            f"{folder} is a {kind!r}, whose vision encoder cannot be built here; known: {', '.join(_ENCODER_OF)}"
+            f"{folder} is a {kind!r}, whose vision encoder cannot be built here; known: {', '.join(MODELS)}"
         )
-    return _ENCODER_OF[kind]
+    return MODELS[kind]
 
 
 def read(folder: str) -> Checkpoint:
@@ -156,20 +187,40 @@ def read(folder: str) -> Checkpoint:
     for package in ("vllm", "transformers"):
         if not distributions.has_module(package):
             raise CheckpointError(f"{package} is not installed in this environment; use the environment that serves")
-    if not ENCODERS[title_of_encoder].there():
+    if not EVERY_ENCODER[title_of_encoder].there():
         raise CheckpointError(f"the vLLM that is installed here has no {title_of_encoder}")
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-    except Exception as error:
-        raise CheckpointError(f"transformers cannot read {path / 'config.json'}: {error}") from error
+    config = _read(path, written)
     config = getattr(config, "thinker_config", config)
-    vision = getattr(config, "vision_config", None)
+    vision = next((getattr(config, name) for name in _VISION if getattr(config, name, None) is not None), None)
     if vision is None:
         raise CheckpointError(f"{path / 'config.json'} has no vision_config")
-    dtype = written.get("dtype") or written.get("torch_dtype") or "bfloat16"
-    return Checkpoint(path, title_of_encoder, vision, str(dtype), tuple(sorted(path.glob("*.safetensors"))))
+    dtype = str(written.get("dtype") or written.get("torch_dtype") or "bfloat16")
+    if title_of_encoder in IN_FLOAT32 and emulation.in_use():
+        dtype = "float32"
+    return Checkpoint(path, title_of_encoder, vision, dtype, tuple(sorted(path.glob("*.safetensors"))))
+
+
+def _read(folder: Path, written: dict[str, Any]) -> Any:
+    """By vLLM or transformers, or as it is written where the class of the configuration is the model's own."""
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    kind = written["model_type"]
+    known = _configurations_of_vllm().get(kind)
+    if known is None and kind not in CONFIG_MAPPING:
+        return _plain(written)
+    try:
+        return known.from_pretrained(folder) if known else AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise CheckpointError(f"transformers cannot read {folder / 'config.json'}: {error}") from error
+
+
+def _configurations_of_vllm() -> Any:
+    return importlib.import_module("vllm.transformers_utils.config")._CONFIG_REGISTRY
+
+
+def _plain(value: Any) -> Any:
+    """The same with attributes in place of keys."""
+    return SimpleNamespace(**{key: _plain(each) for key, each in value.items()}) if isinstance(value, dict) else value
 
 
 def _visual_weights(files: tuple[Path, ...]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -19,6 +19,8 @@ from ascend_patches.checks.picture_encoders import PICTURE_ENCODERS
 from ascend_patches.declaring.gates import version_in
 
 _MODELS = "vllm.model_executor.models"
+# These stretch their positions with an operation that the emulated device has in float32 alone.
+IN_FLOAT32 = ("Isaac", "LFM2-VL", "Phi-4 with SigLIP", "Cosmos3 Edge")
 
 
 def _each_image(pixels: torch.Tensor, grids: Grids) -> Iterator[tuple[torch.Tensor, list[int]]]:

@@ -159,6 +159,36 @@ def _of_recordings(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
     return of_model._audio_features_to_embeddings(here, recordings, lengths, (convolved - 1) // 2 + 1)
 
 
+def _fun_audio_chat(module: Any, layers: int) -> Any:
+    return SimpleNamespace(
+        d_model=144,
+        encoder_attention_heads=2,
+        encoder_layers=layers,
+        encoder_ffn_dim=96,
+        num_mel_bins=_BINS,
+        max_source_positions=64,
+        scale_embedding=False,
+        n_window=8,
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        activation_function="gelu",
+        output_dim=48,
+    )
+
+
+def _of_speech(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
+    frames = [number * rows * columns for number, rows, columns in grids]
+    lengths = torch.tensor(frames, device=pixels.device)
+    found = model(
+        pixels.T.contiguous(),
+        feature_lens=lengths,
+        aftercnn_lens=(lengths - 1) // 2 + 1,
+        speech_maxlen=max(frames) // 4 + 1,
+    )
+    return found.last_hidden_state
+
+
 PICTURE_ENCODERS = {
     "Pixtral": Encoder(
         "pixtral",
@@ -182,6 +212,9 @@ PICTURE_ENCODERS = {
         call=_of_patches_or_pictures,
     ),
     "Ultravox": Encoder("ultravox", _ultravox, _tower_and_projector, _bins, call=_of_recordings),
+    "Fun-Audio-Chat": Encoder(
+        "funaudiochat", _fun_audio_chat, lambda m, c, _: m.FunAudioChatAudioEncoder(c), _bins, call=_of_speech
+    ),
     "Muse Spark": Encoder(
         "vllm.models.muse_spark.common.vision",
         _muse_spark,

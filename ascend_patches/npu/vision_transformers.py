@@ -27,6 +27,8 @@ Grids = Sequence[Sequence[int]]
 
 _GRIDS = ("grid_thw", "grid_thws", "image_grid_thw", "grid_hw", "spatial_shapes")
 """What forwards call the grids that they are given."""
+_LENGTHS = ("feature_lens", "aftercnn_lens", "audio_lens", "audio_token_len")
+"""What functions call the lengths of recordings, before and after their convolutions."""
 _LARGEST_SIDE = ("largest side",)
 _HOST = torch.device("cpu")
 _ON_HOST = "boundaries on the host"
@@ -119,13 +121,32 @@ def order_made_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs:
 
 
 def lengths_read_at_once(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """For a function whose last two arguments are lengths, which the encoders that it calls read one by one."""
-    given = inspect.signature(wrapped).bind(*args, **kwargs)
-    *others, one, other = given.arguments.values()
-    alike = (one.device, one.dtype, one.shape) == (other.device, other.dtype, other.shape)
-    if not serves() or not alike or one.device.type == "cpu":
+    """For a function of lengths of recordings that looks at them one by one, or calls encoders that do."""
+    bound = inspect.signature(wrapped).bind(*args, **kwargs)
+    given = {name: value for name, value in bound.arguments.items() if name in _LENGTHS}
+    kinds = {(each.device, each.dtype, each.shape) for each in given.values()}
+    if not serves() or len(kinds) != 1 or next(iter(kinds))[0].type == "cpu":
         return wrapped(*args, **kwargs)
-    return wrapped(*others, *torch.stack((one, other)).cpu().unbind())
+    bound.arguments.update(zip(given, torch.stack(list(given.values())).cpu().unbind(), strict=True))
+    return wrapped(*bound.args, **bound.kwargs)
+
+
+def one_call_of_lengths_read_at_once(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """The same for the forward of an encoder."""
+    if not serves():
+        return wrapped(*args, **kwargs)
+    with encoder_call():
+        return lengths_read_at_once(wrapped, instance, args, kwargs)
+
+
+def halved_chunks_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
+    """For a function of chunks and their lengths, which it reads one by one; a convolution then halves each."""
+    if current_call() is None or len(args) < 2:
+        return wrapped(*args, **kwargs)
+    chunks, lengths, *more = args
+    sizes = [chunk.shape[-1] for chunk in chunks]
+    announce([(size - 1) // 2 + 1 for size in sizes])
+    return wrapped(chunks, torch.tensor(sizes, dtype=lengths.dtype, device=_HOST), *more, **kwargs)
 
 
 def boundaries_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:

@@ -14,6 +14,7 @@ from tiny_qwen3_vl import write
 
 SCRIPT = Path(__file__).with_name("verify_run.py")
 ASCEND = find("vllm-ascend==0.18.0")
+NEWEST = find("vllm-ascend==0.30.0rc2")
 ALONE = find("vllm==0.32.0")
 ATTENTION = "vllm_ascend.ops.mm_encoder_attention:AscendMMEncoderAttention"
 pytestmark = pytest.mark.upstream
@@ -152,6 +153,48 @@ def test_whole_forwards_of_a_checkpoint(pair: Pair, verify: Callable[..., Any], 
     assert {"one image", "a video"} < {case["case"] for case in found["cases"]}
     assert all(case["patched"]["copies"] == 0 for case in found["cases"])
     assert all(case["patched"]["dispatches"] < case["original"]["dispatches"] for case in found["cases"])
+
+
+VISION_OF_SIGLIP = {
+    "hidden_size": 144,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 2,
+    "intermediate_size": 96,
+    "image_size": 56,
+    "patch_size": 4,
+}
+VISION_OF_DOTS = {
+    "embed_dim": 144,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "patch_size": 4,
+    "num_channels": 3,
+    "temporal_patch_size": 1,
+    "spatial_merge_size": 2,
+    "rms_norm_eps": 1e-5,
+    "use_bias": False,
+    "post_norm": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "vision", "encoder"),
+    [
+        pytest.param("paddleocr_vl", VISION_OF_SIGLIP, "PaddleOCR-VL", id="known to transformers"),
+        pytest.param("dots_ocr", VISION_OF_DOTS, "dots.ocr", id="with a class of its own"),
+    ],
+)
+def test_whole_forwards_of_an_encoder_that_is_a_row(
+    model_type: str, vision: dict[str, Any], encoder: str, verify: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, "vision_config": vision}))
+    said = verify(NEWEST, "--model", str(tmp_path), "--emulated", "--json")
+    found = json.loads(said["output"])
+    assert (said["code"], found["encoder"], found["differences"]) == (0, encoder, [])
+    assert all(case["patched"]["copies"] == 0 for case in found["cases"])
+    assert all(case["original"]["copies"] > 0 for case in found["cases"])
 
 
 def test_a_checkpoint_without_weights_is_run_with_random_ones(verify: Callable[..., Any], tmp_path: Path) -> None:

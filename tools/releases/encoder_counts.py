@@ -14,7 +14,7 @@ import torch
 import ascend_patches
 import emulated_npu
 from ascend_patches.checks.encoders import EVERY_ENCODER, GRIDS
-from ascend_patches.patches.more_encoders.checks import IN_FLOAT32
+from ascend_patches.checks.more_encoders import IN_FLOAT32
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ascend_patches.checks.encoder_forward import checks
 from ascend_patches.checks.encoders import GRIDS
+from ascend_patches.checks.more_encoders import IN_FLOAT32
 from ascend_patches.declaring.gates import Gate, version_in
 
 LAYERS = 2
@@ -30,14 +31,13 @@ WHERE: dict[str, Gate] = {
     "Pixtral of transformers": version_in("vllm", ">=0.29"),
     "MuseGlimmer": version_in("vllm", ">=0.28"),
     "Ultravox": version_in("vllm", ">=0.28"),
+    "Fun-Audio-Chat": version_in("vllm", ">=0.16"),
     "Muse Spark": version_in("vllm", ">=0.33"),
     "RADIO": version_in("vllm", ">=0.18"),
     "Kanana-V": version_in("vllm", ">=0.14"),
     "DeepSeek-V4": version_in("vllm", ">=0.31"),
 }
 """The releases that have each encoder."""
-# These stretch their positions with an operation that the emulated device has in float32 alone.
-IN_FLOAT32 = ("Isaac", "LFM2-VL", "Phi-4 with SigLIP", "Cosmos3 Edge")
 
 CHECKS = tuple(
     check
