@@ -15,7 +15,7 @@ import torch
 
 from ascend_patches.checks import emulation, world
 from ascend_patches.checks.check import WITH_VLLM_ASCEND, Call, Check
-from ascend_patches.checks.encoders import ENCODERS, EVERY_ENCODER, Encoder, Grids
+from ascend_patches.checks.encoders import EVERY_ENCODER, Encoder, Grids
 from ascend_patches.checks.more_encoders import IN_FLOAT32
 from ascend_patches.checks.whole_encoders import widened
 from ascend_patches.declaring.tolerance import Tolerance
@@ -49,6 +49,8 @@ MODELS = {
 """The encoder by ``model_type`` of config.json."""
 _VISION = ("vision_config", "vit_config")
 """What configurations call that of their encoder."""
+_LOADED = ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "Qwen3-Omni", "GLM-4.1V")
+"""The encoders that load the weights of a checkpoint by themselves; others are loaded by their models."""
 _PREFIXES = ("model.visual.", "thinker.visual.", "visual.")
 # Of as many layers as models have.
 _TOLERANCE = Tolerance(float32=1e-4, float16=3e-2, bfloat16=1e-1)
@@ -90,7 +92,7 @@ class Checkpoint:
 
     @property
     def _loads(self) -> bool:
-        return bool(self.files) and self.title in ENCODERS
+        return bool(self.files) and self.title in _LOADED
 
     def made(self) -> Any:
         try:
