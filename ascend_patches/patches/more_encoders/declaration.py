@@ -261,6 +261,7 @@ ROWS = (
         ),
         (
             *_ULTRAVOX_READS,
+            "vllm.model_executor.models.whisper:WhisperEncoderAttention._forward_sdpa",
             "vllm.v1.attention.ops.vit_attn_wrappers:vit_torch_sdpa_wrapper",
             "vllm.v1.attention.ops.vit_attn_wrappers:torch_sdpa_wrapper",
         ),
