@@ -34,10 +34,11 @@ def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
         buffer.heads.copy_(tensor)
         return buffer.packed
     size: int = tensor.shape[3]
-    made = Buffer(torch.nn.functional.pad(tensor, (0, padded_size - size)), size)
-    if call is not None:
-        call.buffers[key] = made
-    return made.packed
+    whole = torch.nn.functional.pad(tensor, (0, padded_size - size))
+    if call is None:
+        return whole.flatten(0, 1)
+    buffer = call.buffers[key] = Buffer(whole, size)
+    return buffer.packed
 
 
 def output_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "docs" / "encoders.md"
 MEASURED = encoder_page.read(REPOSITORY / "docs" / "encoders.json")
 COUNTS = REPOSITORY / "tools" / "releases" / "encoder_counts.py"
-COSTS = ("kernels", "dispatches", "waits")
+COSTS = ("kernels", "waits")
 pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 
 
