@@ -5,9 +5,9 @@ from __future__ import annotations
 from carried_changes.page import Verdict, written
 
 
-def verdict(number: str, said: str, where: str = "main") -> Verdict:
+def verdict(number: str, said: str, where: str = "main", subject: str = "Mend a|b <c>") -> Verdict:
     return Verdict(
-        number=number, commit="0123456789", subject="Mend a|b <c>", where=where, verdict=said, definitions={"exact": 1}
+        number=number, commit="0123456789", subject=subject, where=where, verdict=said, definitions={"exact": 1}
     )
 
 
@@ -21,3 +21,8 @@ def test_verdicts_are_counted_by_release_and_by_where_a_change_landed() -> None:
     page = written({"0.18.0": [verdict("1", "carried"), verdict("2", "carried"), verdict("3", "partly", "branch")]})
     assert "| 0.18.0, main | 2 | 2 | 0 | 0 | 0 | 0 | 0 |" in page
     assert "| 0.18.0, branch | 1 | 0 | 0 | 0 | 1 | 0 | 0 |" in page
+
+
+def test_a_subject_is_no_link() -> None:
+    page = written({"0.18.0": [verdict("7", "review", subject="[bugfix](cp) mend it")]})
+    assert "| [bugfix]\\(cp) mend it |" in page

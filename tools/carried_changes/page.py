@@ -59,6 +59,7 @@ def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
         for each in verdicts:
             branch = " (its own branch)" if each["where"] == "branch" else ""
             number = f"#{each['number']}" if each["number"] else "-"
-            subject = each["subject"].replace("|", "/").replace("<", "&lt;")
+            # A subject such as [bugfix](cp) would be a link.
+            subject = each["subject"].replace("|", "/").replace("<", "&lt;").replace("](", "]\\(")
             lines.append(f"| {number} | {each['verdict']}{branch} | {each['commit']} | {subject} |")
     return "\n".join([*lines, ""])
