@@ -6,6 +6,7 @@ import __future__
 import ast
 import sys
 from collections.abc import Iterator
+from itertools import combinations
 from opcode import opname
 from types import CodeType
 
@@ -31,19 +32,45 @@ _KIND = 0x04 | 0x08 | 0x20 | 0x80 | 0x200  # of co_flags: variadic, generator, c
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _OPTIMIZED = 0x01  # inspect.CO_OPTIMIZED, which is not worth importing inspect for
 _FUTURES = __future__.annotations.compiler_flag
+# A call with so many arguments is made by way of a dictionary, and how many that are depends on whether its module
+# imports the name that it begins with.
+_LARGE_CALL = 30
+_MOST_IMPORTED = 4
 
 
 def compiles_to(tree: ast.Module, code: CodeType) -> bool:
     """Whether a syntax tree, compiled where the names that ``code`` closes over exist, does what that code does."""
+    if _compiles_to(tree, code, ()):
+        return True
+    large = _large_call_names(tree)[:_MOST_IMPORTED]
+    subsets = (subset for count in range(len(large), 0, -1) for subset in combinations(large, count))
+    return any(_compiles_to(tree, code, imported) for imported in subsets)
+
+
+def _compiles_to(tree: ast.Module, code: CodeType, imported: tuple[str, ...]) -> bool:
+    """Whether a tree does what code does, where its module imports some names."""
     try:
-        compiled = _compiled(tree, code)
+        compiled = _compiled(tree, code, imported)
     except (SyntaxError, ValueError, RecursionError):
         return False
     found = next((inner for inner in _functions_in(compiled) if inner.co_name == code.co_name), None)
     return found is not None and _same(found, code)
 
 
-def _compiled(tree: ast.Module, code: CodeType) -> CodeType:
+def _large_call_names(tree: ast.Module) -> list[str]:
+    """The names on which large calls of attributes are made."""
+    names = [
+        node.func.value.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and len(node.args) + 2 * len(node.keywords) > _LARGE_CALL
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _compiled(tree: ast.Module, code: CodeType, imported: tuple[str, ...]) -> CodeType:
     first = tree.body[0]
     enclosed = [name for name in code.co_freevars if name.isidentifier() and name != "__class__"]
     if enclosed:
@@ -55,6 +82,9 @@ def _compiled(tree: ast.Module, code: CodeType) -> CodeType:
         tree = ast.fix_missing_locations(enclosing)
     if sys.version_info >= (3, 13):  # which has the first line of an inner class among the constants
         ast.increment_lineno(first, code.co_firstlineno - (1 if isinstance(first, _DEFINITIONS) else 2))
+    if imported:
+        imports = ast.parse(f"import {', '.join(imported)}").body
+        tree = ast.Module([*imports, *tree.body], [])
     compiled: CodeType = compile(tree, code.co_filename, "exec", code.co_flags & _FUTURES, dont_inherit=True)
     return compiled
 

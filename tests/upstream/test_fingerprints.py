@@ -361,6 +361,31 @@ def test_a_closure_has_the_fingerprint_of_its_text(load: Callable[..., ModuleTyp
     assert fingerprints.of_function(module.C().make(1, 2)) == of(text)
 
 
+@pytest.mark.parametrize("count", [2, 14, 15, 16, 20, 32])
+@pytest.mark.parametrize("header", ["import math, json", "math = json = object()", "import math\njson = object()"])
+@pytest.mark.parametrize(
+    "inner", ["{}", "class C:\n    {}", "def make(a):\n    {}\n    return f"], ids=["function", "method", "closure"]
+)
+def test_large_calls_of_what_the_module_imports_are_known(
+    load: Callable[..., ModuleType], header: str, inner: str, count: int
+) -> None:
+    given = ", ".join(f"name_{index}=a" for index in range(count))
+    definition = f"def f(a=None): return a and math.one({given}), a and json.two(1, {given})"
+    if inner.startswith("def"):
+        definition = definition.replace("(a=None)", "()")
+    module = load(f"{header}\n{inner.format(definition)}\n")
+    function = getattr(getattr(module, "C", module), "f", None) or module.make(0)
+    assert fingerprints.of_function(function) == of(definition)
+
+
+def test_a_large_call_that_changed_after_the_import_is_noticed(load: Callable[..., ModuleType], tmp_path: Path) -> None:
+    given = ", ".join(f"name_{index}=a" for index in range(20))
+    source = f"import math\ndef f(a): return math.one({given})\n"
+    module = load(source)
+    (tmp_path / "fingerprinted.py").write_text(source.replace("name_3=a", "name_3=1"), encoding="utf-8")
+    assert fingerprints.of_function(module.f) is None
+
+
 def test_a_function_below_decorators_that_say_what_they_wrap_is_known(load: Callable[..., ModuleType]) -> None:
     source = (
         "import functools\n"
