@@ -14,6 +14,7 @@ import pytest
 from support import REPOSITORY, World, clean_environ
 
 from ascend_patches.commands import command_line as cli
+from ascend_patches.patches.more_encoders.declaration import PATCH, ROWS
 from ascend_patches.upstream import fingerprints
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -97,3 +98,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     folder = REPOSITORY if page.name == "README.md" else REPOSITORY / "docs"
     missing = [link for link in links if "://" not in link and link and not (folder / link).exists()]
     assert missing == []
+
+
+def test_the_number_of_encoders_is_that_of_the_rows() -> None:
+    encoders = {encoder for row in ROWS for encoder in row.title.split(", ")}
+    named = {"PaddleOCR-VL", "GLM-OCR", "dots.ocr", "Kimi-VL"}
+    assert named < encoders
+    others = len(encoders - named)
+    pages = ("README.md", "README.zh.md", "docs/index.md", "patches.toml")
+    texts = {page: (REPOSITORY / page).read_text(encoding="utf-8") for page in pages} | {"the summary": PATCH.summary}
+    due = dict.fromkeys(texts, f"dots.ocr, Kimi-VL and {others} other")
+    due["README.zh.md"] = f"dots.ocr、Kimi-VL 等 {len(encoders)} 种"
+    assert {page: words for page, words in due.items() if words not in texts[page]} == {}, "there are other rows now"

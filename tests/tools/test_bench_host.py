@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_time import estimate, host_page, pictures, sampling, turns
+from host_time import estimate, host_page, pictures, readme_table, sampling, turns
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "bench_host"
@@ -116,6 +116,44 @@ class TestTheDocumentation:
         kept = json.loads(DOCS.with_suffix(".json").read_text(encoding="utf-8"))
         assert DOCS.with_suffix(".md").read_text(encoding="utf-8").startswith(host_page.page(kept))
         assert DOCS.with_suffix(".svg").read_text(encoding="utf-8") == host_page.picture(kept)
+
+    @pytest.mark.parametrize("readme", readme_table.WORDS, ids=lambda readme: readme.name)
+    def test_has_its_ratios_in_the_readme(self, readme: Path) -> None:
+        kept = json.loads(DOCS.with_suffix(".json").read_text(encoding="utf-8"))
+        there, due = readme.read_text(encoding="utf-8"), readme_table.with_table(readme, kept)
+        lines = set(there.splitlines())
+        to_write = "\n".join(line for line in due.splitlines() if line not in lines)
+        assert there == due, f"docs/bench_host.json has other ratios than {readme.name}; write there:\n{to_write}"
+
+
+class TestTheTableOfTheReadme:
+    def test_has_a_row_for_each_encoder_and_a_column_for_each_release(self, tmp_path: Path) -> None:
+        assert self.written(tmp_path, results()) == [
+            "| one image, vllm-ascend | 0.23.0 |",
+            "| --- | --- |",
+            "| A | 0.62 |",
+        ]
+
+    def test_leaves_a_cell_open_where_nothing_was_measured(self, tmp_path: Path) -> None:
+        measured = results()
+        measured["releases"]["vllm-ascend==0.30.0"] = {}
+        assert self.written(tmp_path, measured)[-1] == "| A | 0.62 | - |"
+
+    def test_says_that_a_run_is_provisional(self, tmp_path: Path) -> None:
+        for unfinished in ({"wanted": {"vllm-ascend==0.18.0": ["A"]}}, {"reservations": "Six turns only."}):
+            assert "; a provisional run |" in self.written(tmp_path, results() | unfinished)[0]
+
+    def test_does_not_guess_where_it_belongs(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="there are 0 tables"):
+            self.written(tmp_path, results(), "no table\n")
+
+    @staticmethod
+    def written(folder: Path, measured: dict[str, Any], before: str = "| one image, vllm-ascend | - |\n") -> list[str]:
+        page = folder / "README.md"
+        page.write_text(before, encoding="utf-8")
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setitem(readme_table.WORDS, page, readme_table.WORDS[ROOT / "README.md"])
+            return readme_table.with_table(page, measured).splitlines()
 
 
 class TestThePictures:

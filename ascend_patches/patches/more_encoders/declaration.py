@@ -1,4 +1,4 @@
-"""more-encoders: what vision-seq-lens does, for the encoders of twenty other models, each of which is a row.
+"""more-encoders: what vision-seq-lens does, for the encoders of other models, each of which is a row.
 
 A row names a model's functions, the advice around each, and the releases of vLLM that have them so. The advice says
 what a sequence is; it finds the grids among the arguments by their name.
@@ -290,7 +290,7 @@ def _parts(release: str, where: Gate) -> tuple[Part, ...]:
 
 PATCH = Patch(
     name="more-encoders",
-    summary="sequence lengths known on the host for PaddleOCR-VL, GLM-OCR, dots.ocr, Kimi-VL and twenty other encoders",
+    summary="sequence lengths known on the host for PaddleOCR-VL, GLM-OCR, dots.ocr, Kimi-VL and 19 other encoders",
     checks="ascend_patches.patches.more_encoders.checks:CHECKS",
     why=(
         "the attention of most releases copies sequence lengths from the device in every layer, although these "
