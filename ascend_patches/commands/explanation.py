@@ -16,6 +16,8 @@ from ascend_patches.settings import reader
 from ascend_patches.upstream.environment import here
 
 _VERDICT = {"apply": "would be applied", "wait": "would wait", "skip": "would be skipped", "fail": "would fail"}
+_LONG = 600
+"""Characters of a reason that leave room for the rest on one screen: where much moved, it names every function."""
 _FITS = {True: "fits here", False: "does not fit here", None: "cannot be known here"}
 
 
@@ -74,7 +76,10 @@ def _lines(data: dict[str, Any], everything: bool) -> Iterator[str]:
     yield f"{data['name']}: {data['summary']}"
     yield ""
     now = outcome if data["enabled"] else f"is off; if it were on, it {outcome}"
-    yield console.paragraph("here", f"{now}: {data['foreseen']['reason']}")
+    reason = data["foreseen"]["reason"]
+    if len(reason) > _LONG and not everything:
+        reason = f"{reason[:_LONG].rpartition(' ')[0]} ... (--all has the rest)"
+    yield console.paragraph("here", f"{now}: {reason}")
     yield console.paragraph("now", f"{data['switched']} (default: {_on(data['default'])})")
     for heading in ("why", "retire"):
         if data[heading]:

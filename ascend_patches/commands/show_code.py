@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import difflib
 import inspect
 import textwrap
@@ -24,12 +25,13 @@ def diff(arguments: argparse.Namespace) -> int:
     known = catalogue.known()
     patch = patch_named(arguments.patch, known)
     variant = _chosen(patch, arguments, known)
+    code = Installation()
     for rewrite in variant.rewrites:
         ours = "advice around" if rewrite.around is not None else patch.name
-        upstream, where = _upstream_text(rewrite)
+        upstream, where = _upstream_text(rewrite, code)
         lines = difflib.unified_diff(
             upstream.splitlines(),
-            _replacement_text(rewrite).splitlines(),
+            _replacement_text(rewrite, code).splitlines(),
             f"upstream {rewrite.target} ({where})",
             f"{ours} {rewrite.target} (variant {variant.name})",
             lineterm="",
@@ -67,12 +69,34 @@ def _chosen(patch: Patch, arguments: argparse.Namespace, known: Registry) -> Var
     return foreseen.variant
 
 
-def _upstream_text(rewrite: Rewrite) -> tuple[str, str]:
-    found = Installation().find(rewrite.target)
+def _upstream_text(rewrite: Rewrite, code: Installation) -> tuple[str, str]:
+    found = code.find(rewrite.target)
     if isinstance(found, str):
         return "", found
     return textwrap.dedent(found.text), f"{found.module}, fingerprint {fingerprints.of_node(found.node)}"
 
 
-def _replacement_text(rewrite: Rewrite) -> str:
-    return textwrap.dedent(inspect.getsource(rewrite.replacement()))
+def _replacement_text(rewrite: Rewrite, code: Installation) -> str:
+    named = rewrite.replace if rewrite.replace is not None else rewrite.around
+    try:
+        # Its module may need torch, which is not everywhere: it is read where that is possible, and not imported.
+        text = _written(named, code) if isinstance(named, str) else None
+        return text or textwrap.dedent(inspect.getsource(rewrite.replacement()))
+    except Exception as error:
+        raise AscendPatchesError(
+            f"the replacement of {rewrite.target} cannot be shown: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _written(named: str, code: Installation) -> str | None:
+    """The text of a function that is named; of one that ``NAME = factory(...)`` makes, that line and the factory."""
+    found = code.find(named)
+    if not isinstance(found, str):
+        return textwrap.dedent(found.text)
+    module, _, name = named.partition(":")
+    for node in ast.walk(ast.parse(code.read(module) or "")):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call(func=ast.Name(id=factory))) if target == name:
+                made_by = _written(f"{module}:{factory}", code)
+                return made_by and f"{ast.unparse(node)}\n\n{made_by}"
+    return None

@@ -30,6 +30,8 @@ _FOR_OTHERS = (
     "--python-version=3.11",
     *(f"--platform=manylinux{version}_x86_64" for version in ("_2_34", "_2_31", "_2_28", "_2_24", "_2_17", "2014")),
 )
+# Asked for a release that nobody made, pip names those that there are.
+_OF_NO_RELEASE = "0+none"
 _NO_BUILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "no_build")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError)
 _NO_NETWORK = re.compile(
@@ -80,6 +82,15 @@ def bring(wanted: Wanted, wheels: str | None = None) -> str:
                 continue
             return _kept(folder)
     raise NotThereError(in_order(versions))
+
+
+def versions_of(wanted: Wanted, wheels: str | None = None) -> tuple[str, ...]:
+    """The versions that there are of a distribution in its forms, from the oldest to the newest."""
+    try:
+        bring(wanted._replace(version=_OF_NO_RELEASE), wheels)
+    except NotThereError as error:
+        return error.versions
+    return ()
 
 
 def in_order(versions: Iterable[str]) -> list[str]:

@@ -149,10 +149,13 @@ def _from_requirement(requirement: str, wheels: str | None) -> Release:
     if match is None:
         raise AscendPatchesError(f"{requirement!r} is neither a path nor of the form name==version")
     name, version = distributions.normalised(match[1]), match[2]
+    places = [Wanted(other, version, forms) for other, forms in _VLLM] if name == "vllm" else [Wanted(name, version)]
     versions: set[str] = set()
-    for each in (
-        [Wanted(other, version, forms) for other, forms in _VLLM] if name == "vllm" else [Wanted(name, version)]
-    ):
+    if version is None:
+        # The newest of all: not every release has every form.
+        versions.update(*(downloads.versions_of(each, wheels) for each in places))
+        places = [each._replace(version=downloads.in_order(versions)[-1]) for each in places] if versions else []
+    for each in places:
         try:
             return from_path(downloads.bring(each, wheels))
         except NotThereError as error:

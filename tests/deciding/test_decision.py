@@ -107,6 +107,13 @@ def test_unknown_code_is_skipped_with_what_to_run() -> None:
     assert decision.ineffective
 
 
+def test_unknown_code_is_named_with_the_code_that_was_verified() -> None:
+    assert "(vllm.a:run mystery); verified was vllm.a:run code15;" in outcome({A: code("mystery")}).reason
+    declared = patch(variant("old", vllm_version_is("0.15.0"), A, vouched=("one", "other")))
+    reason = outcome({A: code("mystery")}, declared=declared, lock=Lock({})).reason
+    assert "verified was vllm.a:run one or other;" in reason
+
+
 def test_unknown_code_is_patched_only_if_the_settings_say_so() -> None:
     decision = outcome({A: code("mystery")}, unknown="apply")
     assert (decision.verdict, decision.variant, decision.kind) == ("apply", OLD, "unverified")

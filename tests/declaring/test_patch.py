@@ -156,6 +156,22 @@ def test_an_option_admits_values_of_its_type(
     assert option.expected() == expected
 
 
+def test_an_option_refuses_numbers_below_its_least_and_says_so() -> None:
+    size = Option("off", "m", ("off",), int, least=1)
+    assert [value for value in (-4, 0, 1, 128, "off") if not size.admits(value)] == [-4, 0]
+    assert size.expected() == "one of 'off' or an integer from 1 on"
+
+
+def test_heads_are_never_padded_to_a_size_below_one() -> None:
+    (attention,) = (each for each in PATCHES if each.name == "mm-encoder-attention")
+    assert [value for value in (-4, 0, 96) if not attention.options["padding"].admits(value)] == [-4, 0]
+
+
+def test_one_fingerprint_is_no_tuple_of_fingerprints() -> None:
+    with pytest.raises(DeclarationError, match=r"the rewrite of vllm:run: fingerprints= takes a tuple: \('97101a'\,\)"):
+        Rewrite("vllm:run", replacement, fingerprints="97101a")  # type: ignore[arg-type]
+
+
 def test_a_number_is_read_as_the_type_of_its_option() -> None:
     assert [type(Option(0.5, "m").read(2)), type(Option(5, "m").read(2))] == [float, int]
 
