@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ascend_patches.carrying.change import module_of
-from ascend_patches.carrying.inventory import inventory, parsed
+from ascend_patches.carrying.inventory import parsed
 from ascend_patches.carrying.ordering import bound_name, ordered, parts
 from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.reliances import Reliance, Reliances
 from ascend_patches.carrying.results import Definition, Result
-from ascend_patches.carrying.usage import usage
-from ascend_patches.carrying.using import called_functions
 from ascend_patches.upstream import fingerprints
 
 _DISTRIBUTIONS = {"vllm_ascend": "vllm-ascend", "vllm": "vllm"}
-_MANY = 40
-
-
-class Reliance(NamedTuple):
-    """A function that carried code counts on, as the release has it."""
-
-    target: str
-    fingerprint: str
 
 
 def declaration(result: Result, code: Code, name: str, missing: str) -> str:
@@ -29,7 +18,7 @@ def declaration(result: Result, code: Code, name: str, missing: str) -> str:
     versions = _versions(result, code)
     gate = " & ".join(_gate(package, version) for package, version in versions) or "always"
     groups = parts(ordered(result.carried))
-    relied = [_relied_on(group, result, code) for group in groups]
+    relied = [Reliances(group, result, code).known for group in groups]
     native = _native(result)
     names = {"Carried", "Patch", "Variant"} | ({"Part"} if len(groups) > 1 else set())
     names |= {word for word in ("always", "installed", "version_in") if word in gate}
@@ -53,7 +42,7 @@ def declaration(result: Result, code: Code, name: str, missing: str) -> str:
             lines += ["                Part(", f"                    {_part_name(group, index)!r},"]
             lines += [*_rewrites(group, reliances, 20), "                ),"]
         lines += ["            ),"]
-    known = {each.target: (each.fingerprint,) for reliances in relied for each in reliances}
+    known = {each.target: each.fingerprints for reliances in relied for each in reliances}
     lines += [
         "            known={",
         *(f"                {target!r}: {prints!r}," for target, prints in sorted(known.items())),
@@ -94,42 +83,6 @@ def _carried(definition: Definition) -> list[str]:
         f"Carried({place!r}, {file}, 'alias', home={home!r}, value={definition.path!r}, code={print_after!r}),"
         for place in definition.also_at
     ]
-
-
-def _relied_on(group: list[Definition], result: Result, code: Code) -> list[Reliance]:
-    """The release's functions that a group calls, and one of each module that it changes otherwise."""
-    carried = {f"{module_of(each.file)}:{each.path}" for each in result.carried}
-    found: dict[str, str] = {}
-    for definition in group:
-        for target, fingerprint in _called(definition, code):
-            if target not in carried and len(found) < _MANY:
-                found.setdefault(target, fingerprint)
-    replaced = {each.file for each in group if each.kind == "function" and each.verdict != "added"}
-    for file in sorted({each.file for each in group} - replaced):
-        if not any(target.startswith(f"{module_of(file)}:") for target in found):
-            anchor = next(
-                (
-                    item
-                    for items in inventory(code.text(file) or "").items.values()
-                    for item in items
-                    if item.kind == "function" and len(items) == 1 and f"{module_of(file)}:{item.path}" not in carried
-                ),
-                None,
-            )
-            if anchor is not None:
-                found[f"{module_of(file)}:{anchor.path}"] = anchor.code
-    return [Reliance(target, fingerprint) for target, fingerprint in sorted(found.items())]
-
-
-def _called(definition: Definition, code: Code) -> list[tuple[str, str]]:
-    """Functions of the release that a definition calls by a name of its module or of its own class."""
-    node = parsed(definition.text)
-    calls = usage(node, bool(definition.scope)).calls if node is not None else set()
-    found = [
-        (target, fingerprints.of_node(function) or "")
-        for target, _, function in called_functions(code, module_of(definition.file), definition.scope, calls)
-    ]
-    return [(target, fingerprint) for target, fingerprint in found if fingerprint]
 
 
 def _native(result: Result) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from ascend_patches.carrying import doubting, moving
+from ascend_patches.carrying import doubting, moving, release_patches
 from ascend_patches.carrying.change import Change, FileChange, kind_of, module_of
 from ascend_patches.carrying.inventory import Inventory, inventory, parsed
 from ascend_patches.carrying.items import Items, inside_whole
@@ -34,6 +34,9 @@ class _Carrying:
             self._file(file)
         self._bring_imports()
         self._drop_needless_imports()
+        for definition in self.definitions:
+            if definition.is_carried:
+                release_patches.heed(definition, release_patches.replaced_by_release(self.code))
         files = self._settle()
         result = Result(self.change, self.definitions, self.left_out, files)
         if result.carried:

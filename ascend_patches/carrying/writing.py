@@ -13,6 +13,7 @@ from ascend_patches.carrying.change import kind_of
 from ascend_patches.carrying.declaration_text import declaration
 from ascend_patches.carrying.inventory import inventory
 from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.reliances import Reliances
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.errors import CarryError
 
@@ -183,6 +184,10 @@ def _readme(result: Result, code: Code, name: str, missing: str) -> str:
         lines += ["", "Left out:", "", *(f"- `{each.path}`: {each.reason}" for each in result.left_out)]
     if result.callers:
         lines += ["", "To look at:", "", *(f"- {caller}" for caller in result.callers)]
+    unknown = Reliances(result.carried, result, code).unknown
+    if unknown:
+        lines += ["", "Called, and not compared with the release's code before the patch goes on:", ""]
+        lines += [f"- `{target}`: {reason}" for target, reason in sorted(unknown.items())]
     lines += [
         "",
         "## Use",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from carrying.releases import git, write
+from carrying.made_releases import git, write
 
 from ascend_patches.commands import command_line
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from carrying.releases import git, write
+from carrying.made_releases import git, write
 
 from ascend_patches.carrying.clone import Clone
 from ascend_patches.errors import CarryError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from carrying.releases import code, git, write
+from carrying.made_releases import code, git, write
 
 from ascend_patches.carrying import onto, patch_file
 from ascend_patches.carrying.results import Result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from carrying.releases import carried, only
+from carrying.made_releases import carried, only
 
 RUNNER = "vllm_ascend/runner.py"
 BEFORE = """

@@ -11,7 +11,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from carrying.releases import carried, change, code, write
+from carrying.made_releases import carried, change, code, write
 from support import REPOSITORY
 
 from ascend_patches.carrying import onto, writing

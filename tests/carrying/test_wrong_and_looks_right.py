@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from carrying.releases import carried, change, code
+from carrying.made_releases import carried, change, code
 
 from ascend_patches.carrying import onto
 

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -33,6 +34,7 @@ _PLAIN = (ModuleType, type)
 def main() -> None:
     folders = [Path(each) for each in sys.argv[1:]]
     os.environ["ASCEND_PATCHES_DISABLE"] = ",".join(patch.name for patch in PATCHES)
+    sys.meta_path.append(STAND_INS)
     problems = _import_all(folders)
     for folder in folders:
         sys.stdout.flush()
@@ -55,7 +57,8 @@ def main() -> None:
 def _import_all(folders: list[Path]) -> dict[str, str]:
     """Import, once for all, every module that a patch changes; what cannot be imported, with the reason."""
     problems: dict[str, str] = {}
-    names: dict[str, None] = {}
+    # A worker has the release's own patches in place before anything else.
+    names: dict[str, None] = dict.fromkeys(("vllm_ascend.patch.platform", "vllm_ascend.patch.worker"))
     for folder in folders:
         for rewrite in _rewrites(_patch(folder)):
             names[rewrite.module] = names[rewrite.home] = None
@@ -117,7 +120,6 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 STAND_INS = _StandIns()
-sys.meta_path.append(STAND_INS)
 
 
 def _patch(folder: Path) -> Patch:
@@ -153,13 +155,15 @@ def _tried(folder: Path, unimported: dict[str, str]) -> dict[str, Any]:
         return {"state": "not imported", "problems": [f"{name}: {why}" for name, why in lacking.items()]}
     _installed(folder, patch.name)
     before = _snapshot(rewrites)
+    # What the release's own code asks for and is not there, is lacking here and not in the patch.
+    lacking_before = {rewrite.target: _lacking_before(rewrite) for rewrite in rewrites}
     ascend_patches.apply_patches()
     state = next(each for each in ascend_patches.status()["patches"] if each["name"] == patch.name)
     problems = []
     if state["state"] != "applied":
         return {"state": state["state"], "problems": [json.dumps(state)[-1500:]]}
     for rewrite in rewrites:
-        problems += _wrong_in_place(rewrite)
+        problems += _wrong_in_place(rewrite, lacking_before[rewrite.target])
     ascend_patches.revert_patches(patch.name)
     after = _snapshot(rewrites)
     left = sorted(key for key in before.keys() | after.keys() if _differs(before, after, key))
@@ -195,46 +199,99 @@ _ABSENT = object()
 
 
 def _differs(before: dict[str, Any], after: dict[str, Any], key: str) -> bool:
-    return before.get(key, _ABSENT) is not after.get(key, _ABSENT) and not key.endswith(("__dict__", "__weakref__"))
+    now = after.get(key, _ABSENT)
+    if isinstance(now, FunctionType) and hasattr(now, "_looked_at_by_ascend_patches"):
+        return False  # by this the toolkit reads vLLM's configuration, with no patch on as well
+    return before.get(key, _ABSENT) is not now and not key.endswith(("__dict__", "__weakref__"))
 
 
-def _wrong_in_place(rewrite: Carried) -> list[str]:
+def _wrong_in_place(rewrite: Carried, lacking_before: Collection[str]) -> list[str]:
     """What does not hold of a carried definition that is in place."""
-    owner: Any = sys.modules[rewrite.module]
-    for part in rewrite.path.split(".")[:-1]:
-        owner = vars(owner)[part]
+    owner = _owner(rewrite)
     name = rewrite.path.rpartition(".")[2]
     if name not in vars(owner):
         return [f"{rewrite.target}: is not in place"]
-    if rewrite.kind not in ("function", "added"):
-        return []
     value = vars(owner)[name]
-    tree = fingerprints.parse(Path(rewrite.file).read_text(encoding="utf-8"))
-    node = _statement(tree.body, rewrite.path.split("."))
-    wrong = [] if node is not None else [f"{rewrite.target}: {rewrite.file} does not define it"]
-    if node is not None and fingerprints.of_node(node) != rewrite.code:
-        wrong.append(f"{rewrite.target}: its file holds other code than it was declared with")
+    if rewrite.kind == "alias":
+        same = value is at_path(sys.modules[rewrite.home], rewrite.value)
+        return [] if same else [f"{rewrite.target}: is not {rewrite.home}:{rewrite.value}"]
+    wrong = []
+    node = statement_at(Path(rewrite.file), rewrite.path)
+    if node is None:
+        return [f"{rewrite.target}: {rewrite.file} does not define it"]
+    if fingerprints.of_node(node) != rewrite.code:
+        wrong.append("its file holds other code than it was declared with")
     plain = fingerprints.plain_function(value)
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and plain is not None:
         first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
         if (plain.__code__.co_filename, plain.__code__.co_firstlineno) != (rewrite.file, first):
-            wrong.append(f"{rewrite.target}: what is in place was made at another place")
-    if node is not None:
-        wrong += [f"{rewrite.target}: {each}" for each in _unresolved(node, vars(sys.modules[rewrite.home]), plain)]
-    return wrong
+            wrong.append("what is in place was made at another place")
+    lacking = unresolved(node, vars(sys.modules[rewrite.home]), functions_of(value, rewrite.file))
+    wrong += [each for each in lacking if each not in lacking_before]
+    return [f"{rewrite.target}: {each}" for each in wrong]
+
+
+def _owner(rewrite: Carried) -> Any:
+    return at_path(sys.modules[rewrite.module], rewrite.path.rpartition(".")[0])
+
+
+def at_path(value: Any, path: str) -> Any:
+    """What a module holds at ``Class.attribute``, as it is held there."""
+    for name in path.split(".") if path else ():
+        value = vars(value)[name]
+    return value
+
+
+def _lacking_before(rewrite: Carried) -> list[str]:
+    """What the release's own definition at a target asks for and does not find."""
+    package = sys.modules[rewrite.home].__name__.partition(".")[0]
+    root, _, rest = rewrite.file.rpartition(f"{os.sep}after{os.sep}{package}{os.sep}")
+    file = Path(root) / "before" / package / rest
+    node = statement_at(file, rewrite.path) if rest and file.is_file() else None
+    if node is None or rewrite.kind != "function":
+        return []
+    value = vars(_owner(rewrite)).get(rewrite.path.rpartition(".")[2])
+    return unresolved(node, vars(sys.modules[rewrite.home]), functions_of(value, sys.modules[rewrite.home].__file__))
+
+
+def functions_of(value: object, file: str | None) -> list[FunctionType]:
+    """A function as it was written, or those of a class, where a file has them: not what is imported, or made up."""
+    held = list(vars(value).values()) if isinstance(value, type) else [value]
+    found = [plain for each in held if (plain := fingerprints.plain_function(each)) is not None]
+    return [plain for plain in found if plain.__code__.co_filename == file]
+
+
+def statement_at(file: Path, path: str) -> ast.stmt | None:
+    """The statement of a file that binds a name, or one in a class: a definition, an assignment or an import."""
+    return _statement(fingerprints.parse(file.read_text(encoding="utf-8")).body, path.split("."))
 
 
 def _statement(body: list[ast.stmt], names: list[str]) -> ast.stmt | None:
     for statement in body:
-        if getattr(statement, "name", None) == names[0]:
+        if names[0] in _bound_by(statement):
             return _statement(getattr(statement, "body", []), names[1:]) if len(names) > 1 else statement
     return None
 
 
-def _unresolved(node: ast.stmt, namespace: dict[str, Any], function: FunctionType | None) -> list[str]:
+def _bound_by(statement: ast.stmt) -> set[str]:
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {statement.name}
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return {
+        node.id
+        for target in targets
+        if isinstance(target, ast.expr)
+        for node in ast.walk(target)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+
+
+def unresolved(node: ast.stmt, namespace: dict[str, Any], functions: Sequence[FunctionType]) -> list[str]:
     """Global names that nothing binds, what is asked of modules and classes and not there, and imports that fail."""
     wrong = []
-    used = _globals(function) if function is not None else set()
+    used = {name for function in functions for name in _globals(function)}
     wrong += [f"no name {name}" for name in sorted(used) if name not in namespace and not hasattr(builtins, name)]
     for inner in ast.walk(node):
         if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Load):
