@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ascend_patches.declaring.target import Target
@@ -20,8 +20,10 @@ _PENDING = object()
 class KnownCode:
     """What one patch has found out; what it replaced is remembered as it was."""
 
-    def __init__(self, imports: Imports) -> None:
+    def __init__(self, imports: Imports, upstream: Callable[[Any], Any]) -> None:
         self._imports = imports
+        self._upstream = upstream
+        """Of what a patch has put in place, what was there; of anything else, itself."""
         self._originals: dict[Target, Finding] = {}
         self._looked_at: dict[Target, tuple[Any, Finding]] = {}
         self._authors: dict[Target, str] = {}
@@ -60,7 +62,9 @@ class KnownCode:
         if module is None or self._imports.is_being_executed(target.module):
             return _PENDING
         try:
-            return find(target, module).value
+            found = find(target, module)
+            # A class inherits what a patch has put into its base, and is no other class for that.
+            return self._upstream(found.value) if found.inherited else found.value
         except TargetError as error:
             return error
 

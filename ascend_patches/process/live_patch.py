@@ -17,7 +17,7 @@ from ascend_patches.errors import TargetError
 from ascend_patches.process.complaints import described
 from ascend_patches.process.imports import Imports
 from ascend_patches.process.known_code import KnownCode
-from ascend_patches.replacing.find import Found
+from ascend_patches.replacing.find import ABSENT, Found
 from ascend_patches.replacing.site import Site
 from ascend_patches.replacing.transaction import BusyError, put_in_place, take_out
 from ascend_patches.settings.model import Choice
@@ -82,7 +82,7 @@ class LivePatch:
         self.targets: dict[Target, TargetStatus] = {}
         self.sites: dict[Target, Site] = {}
         self.superseded: list[Site] = []
-        self.code = KnownCode(host.imports)
+        self.code = KnownCode(host.imports, lambda value: _upstream(value, host.patches))
         self.late: list[Site] = []
         """Sites replaced after their module was in use; their holders have not been searched yet."""
         self.out_of_reach: list[str] = []
@@ -368,3 +368,12 @@ def _replacement_modules(variant: Variant | None) -> Iterator[str]:
 
 def _all_sites(host: Host) -> list[Site]:
     return [site for live in host.patches.values() for site in live.sites.values()]
+
+
+def _upstream(value: Any, patches: Mapping[str, LivePatch]) -> Any:
+    """What was there before a patch put this value in place; the value itself if none did."""
+    sites = (site for live in patches.values() for site in live.sites.values())
+    there = next((site for site in sites if site.after is value), None)
+    if there is None:
+        return value
+    return there.original if there.before is ABSENT else there.before

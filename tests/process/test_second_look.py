@@ -132,3 +132,48 @@ def test_later_calls_do_not_look(relying: World) -> None:
         "KnownCode.any_moved = lambda *args: looked.append(args)\nrun()\n" + show("looked")
     )
     assert relying.python(code, start=True).json == []
+
+
+INHERITED = "vllm.engine:Special.help"
+
+
+@pytest.fixture
+def inheriting(world: World) -> World:
+    """A patch that relies on what a class inherits, and goes around the base's method that it inherits."""
+    source = f"{UPSTREAM}\nclass Special(Model):\n    pass\n"
+    world.package("vllm", {"engine": source, "other": ""}, version="0.15.0")
+    known = {HELP: (world.fingerprint(HELP),)}
+    world.patches(
+        "from ascend_patches import *\n"
+        "def around(wrapped, instance, args, kwargs):\n    return 'ours around ' + wrapped(*args, **kwargs)\n"
+        f"PATCHES = [Patch('running', 'a patch for a test', (Variant('only', always, "
+        f"(Rewrite({HELP!r}, around=around, fingerprints={known[HELP]!r}),), ({INHERITED!r},), "
+        f"known={ {INHERITED: known[HELP]}!r}),))]\n"
+    )
+    return world
+
+
+def test_what_a_patch_itself_puts_into_a_base_is_no_exchange_of_what_is_inherited(inheriting: World) -> None:
+    code = (
+        START
+        + "vllm.engine.Special().help()\n"
+        + show("[status()['patches'][0]['state'], vllm.engine.Special().help()]")
+    )
+    result = inheriting.python(code, start=True)
+    assert (result.json, result.complaints) == (["applied", "ours around upstream"], [])
+
+
+def test_what_is_inherited_is_known_again_after_a_revert(inheriting: World) -> None:
+    code = (
+        START + "from ascend_patches import revert_patches\nrevert_patches()\nbefore = vllm.engine.Special().help()\n"
+    )
+    code += show("[before, apply_patches()['patches'][0]['state'], vllm.engine.Special().help()]")
+    assert inheriting.python(code, start=True).json == ["upstream", "applied", "ours around upstream"]
+
+
+def test_code_of_others_in_the_place_of_what_is_inherited_takes_the_patch_out(inheriting: World) -> None:
+    code = START + "vllm.engine.Special.help = lambda self: 'theirs'\n"
+    result = inheriting.python(code + show("[status()['patches'][0], vllm.engine.Model().help()]"), start=True)
+    patch, answer = result.json
+    assert (patch["state"], answer) == ("skipped", "upstream")
+    assert f"{INHERITED}, which it relies on, now belongs to __main__" in patch["reason"]
