@@ -201,6 +201,24 @@ def grouped_matmul_by_list(
     return _multiply(checks, x, weight, bias, sizes, split_item or 0)
 
 
+@fake("npu::npu_grouped_matmul", "npu::npu_grouped_matmul.List")
+def grouped_matmul_shapes(
+    x: list[torch.Tensor],
+    weight: list[torch.Tensor],
+    group_list: torch.Tensor | Sequence[int] | None,
+    split_item: int | None,
+    **_: object,
+) -> list[torch.Tensor]:
+    widths = [each.shape[-1] for each in weight]
+    if (split_item or 0) in _ONE_RESULT:
+        return [x[0].new_empty((sum(each.shape[0] for each in x), widths[0]))]
+    if split_item and group_list is not None:
+        ends = group_list.tolist() if isinstance(group_list, torch.Tensor) else list(group_list)
+        sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return [x[0].new_empty((size, widths[index % len(widths)])) for index, size in enumerate(sizes)]
+    return [each.new_empty((*each.shape[:-1], widths[index % len(widths)])) for index, each in enumerate(x)]
+
+
 def _check_options(
     checks: Checks,
     act_type: int | None,

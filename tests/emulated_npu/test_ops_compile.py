@@ -49,6 +49,8 @@ def latent_decode():
 
 # op -> positional arguments, keyword arguments
 WITH_META = {
+    "npu_grouped_matmul": (([half(6, 4)], [half(4, 5)]), {"split_item": 0, "group_type": -1}),
+    "npu_grouped_matmul as one": (([half(6, 4)], [half(4, 5)]), {"split_item": 3, "group_type": -1}),
     "npu_rotary_mul": ([half(1, 4, 2, 64), half(1, 4, 1, 64), half(1, 4, 1, 64)], {}),
     "npu_apply_rotary_pos_emb": ([half(1, 4, 2, 64), half(1, 4, 1, 64), half(1, 4, 1, 64), half(1, 4, 1, 64)], {}),
     "npu_interleave_rope": ([half(4, 2, 1, 64), half(4, 1, 1, 64), half(4, 1, 1, 64)], {}),
@@ -91,6 +93,7 @@ WITHOUT_META = [
     "npu::_npu_fused_infer_attention_score_get_max_workspace",
     "npu::_npu_fused_infer_attention_score_v2_get_max_workspace",
     "npu::get_npu_format",
+    "npu::npu_gather_pa_kv_cache",
 ]
 
 
