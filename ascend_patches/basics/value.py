@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["Value"]
@@ -22,7 +22,12 @@ else:
             cls._fields = tuple(own["__annotations__"])
             cls._defaults = {name: own[name] for name in cls._fields if name in own}
             for place, name in enumerate(cls._fields):
-                setattr(cls, name, property(itemgetter(place)))
+                setattr(cls, name, property(cls._reader(place)))
+
+        @staticmethod
+        def _reader(place: int) -> Callable[[Value], Any]:
+            # A plain function, which torch.compile can read: it meets values of the toolkit in a patched call.
+            return lambda value: tuple.__getitem__(value, place)
 
         def __new__(cls, *given: Any, **named: Any) -> Value:
             missing = cls._fields[len(given) :]
