@@ -36,13 +36,16 @@ _FINDABLE_BELOW = (
 class Replacement(NamedTuple):
     """One assignment of a patch module.
 
-    ``fingerprint`` is that of the function that it puts in place, and empty where that is not known. ``certain`` is
-    whether it is made whenever the release is started.
+    ``fingerprint`` is that of the function that it puts in place, and empty where that is not known; ``function`` is
+    its target. ``always`` is whether it is made whenever the module is imported, ``certain`` whether it is made
+    whenever the release is started.
     """
 
     file: str
     fingerprint: str
     certain: bool
+    always: bool = False
+    function: str = ""
 
 
 class Replaced:
@@ -69,6 +72,10 @@ class Replaced:
             found += self._somewhere.get(path, ())
         return list(dict.fromkeys(found))
 
+    def puts(self, function: str) -> list[tuple[str, Replacement]]:
+        """The places at which patch modules put a function."""
+        return [(place, each) for place, found in self._at.items() for each in found if each.function == function]
+
     def _note(self, code: Code, module: Module) -> None:
         names = _Names(code, module)
         loaded = _is_loaded_at_start(code, module)
@@ -78,8 +85,9 @@ class Replaced:
             for place in places:
                 target = names.target(f"{place}.{statement.name}")
                 if target is not None:
-                    certain = loaded and statement.certain and len(places) == 1
-                    self._at.setdefault(target, []).append(Replacement(module.path, value.fingerprint, certain))
+                    always = statement.certain and len(places) == 1
+                    made = Replacement(module.path, value.fingerprint, loaded and always, always, value.target)
+                    self._at.setdefault(target, []).append(made)
             if not places and _PATCHES in module.path and value.may_be_function:
                 self._somewhere.setdefault(statement.name, []).append(Replacement(module.path, "", False))
 
@@ -99,9 +107,23 @@ def heed(definition: Definition, replaced: Replaced) -> None:
             definition.refuse("cannot", f"{certain.file} replaces it when it is imported")
             return
         definition.doubts += [f"{each.file} may replace it" for each in others]
+    if definition.kind == "function" and definition.verdict != "added":
+        _heed_places(definition, replaced)
     for place in definition.also_at:
         setters = dict.fromkeys(each.file for each in replaced.of(place) if each.file != definition.file)
         definition.doubts += [f"{file} sets {place} as well" for file in setters]
+
+
+def _heed_places(definition: Definition, replaced: Replaced) -> None:
+    """Put a function at no place that its module leaves alone on some devices."""
+    for place, put in replaced.puts(definition.target):
+        if "." not in place.partition(":")[2]:
+            # What a module holds is found by its identity, and replaced where it is there.
+            if not put.always:
+                definition.also_at = tuple(each for each in definition.also_at if each != place)
+        elif not put.always or place not in definition.also_at:
+            definition.refuse("cannot", f"{put.file} puts it at {place} too, which may hold another function")
+            return
 
 
 def source_is_there(node: FunctionDef) -> bool:
@@ -215,8 +237,9 @@ class _Value:
         if isinstance(value, ast.Call) and dotted(value.func) in ("staticmethod", "classmethod") and value.args:
             value = value.args[0]
         self.may_be_function = isinstance(value, (ast.Name, ast.Attribute, ast.Lambda, ast.Call))
-        node = self._function(names, value, statement.inside) if value is not None else None
+        self.target = ""
         self.fingerprint = ""
+        node = self._function(names, value, statement.inside) if value is not None else None
         if node is not None and source_is_there(node):
             self.fingerprint = fingerprints.of_node(node) or ""
 
@@ -234,7 +257,10 @@ class _Value:
         origin = names.code.origin(module, path) if "." not in path else (module, path)
         home = names.code.module(origin[0]) if origin is not None and origin[1] else None
         item = home.inventory.one(origin[1]) if home is not None and origin is not None else None
-        return item.node if item is not None and isinstance(item.node, FunctionNode) else None
+        if home is None or item is None or not isinstance(item.node, FunctionNode):
+            return None
+        self.target = f"{home.name}:{item.path}"
+        return item.node
 
 
 def _sets_at_once(code: Code, path: str) -> bool:

@@ -122,6 +122,28 @@ def test_a_place_that_two_patch_modules_set_asks_for_a_review(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("put", "verdict", "also_at"),
+    [
+        ("vllm.core.step = new", "exact", ("vllm.core:step",)),
+        ("if some():\n    vllm.core.step = new", "exact", ()),
+        ("vllm.core.Core.go = new", "exact", ("vllm.core:Core.go",)),
+        ("if some():\n    vllm.core.Core.go = new", "cannot", None),
+        ("def put():\n    vllm.core.Core.go = new\n\nput()", "cannot", None),
+        ("def put():\n    vllm.core.step = new\n\nput()", "exact", ()),
+    ],
+)
+def test_a_function_is_put_only_where_its_module_always_puts_it(
+    tmp_path: Path, put: str, verdict: str, also_at: tuple[str, ...] | None
+) -> None:
+    patch = f"import vllm.core\n\n\n{NEW}{put}\n"
+    path = "vllm_ascend/patch/worker/patch_core.py"
+    result = carried(tmp_path, release(patch), {path: patch}, {path: patch.replace("return 7", "return 8")})
+    definition = only(result)
+    assert definition.verdict == verdict, definition.as_json()
+    assert also_at is None or definition.also_at == also_at
+
+
+@pytest.mark.parametrize(
     ("decorator", "there"),
     [("staticmethod", True), ("torch.no_grad()", True), ("triton.jit", False), ("torch.jit.script", False)],
 )

@@ -60,6 +60,28 @@ def test_a_patch_that_calls_what_the_release_replaces_goes_on(tmp_path: Path) ->
     assert (told["state"], told["problems"], told["left"]) == ("applied", [], [])
 
 
+@pytest.mark.parametrize("wanted", ["True", "False"])
+def test_what_the_release_leaves_alone_on_this_device_stays_as_it_is(tmp_path: Path, wanted: str) -> None:
+    patch = f"import vllm.core\n\n\ndef new(x):\n    return 7\n\n\nif {wanted}:\n    vllm.core.step = new\n"
+    path = "vllm_ascend/patch/worker/patch_core.py"
+    release = {
+        "vllm/core.py": "def step(x):\n    return x\n",
+        "vllm_ascend/patch/worker/__init__.py": "from vllm_ascend.patch.worker import patch_core\n",
+        path: patch,
+    }
+    folder = written(tmp_path, release, {path: patch.replace("return 7", "return 8")})
+    told = put_in_place(folder, tmp_path)
+    assert (told["state"], told["problems"], told["left"]) == ("applied", [], [])
+    seen = (
+        "import ascend_patches; ascend_patches.apply_patches(); "
+        "import vllm_ascend.patch.worker; from vllm.core import step; print(step(1))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ASCEND_PATCHES")}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (tmp_path / "release", folder, REPOSITORY)))
+    done = subprocess.run([sys.executable, "-c", seen], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1:] == ["8" if wanted == "True" else "1"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("was", "instead", "said"),
     [

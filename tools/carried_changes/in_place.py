@@ -28,6 +28,7 @@ from ascend_patches.patches import PATCHES
 from ascend_patches.upstream import fingerprints
 
 _SECONDS = 120
+_RELEASE_PATCHES = os.path.join(os.sep, "vllm_ascend", "patch", "")
 _PLAIN = (ModuleType, type)
 
 
@@ -166,7 +167,8 @@ def _tried(folder: Path, unimported: dict[str, str]) -> dict[str, Any]:
         problems += _wrong_in_place(rewrite, lacking_before[rewrite.target])
     ascend_patches.revert_patches(patch.name)
     after = _snapshot(rewrites)
-    left = sorted(key for key in before.keys() | after.keys() if _differs(before, after, key))
+    homes = {str(sys.modules[rewrite.home].__file__) for rewrite in rewrites}
+    left = sorted(key for key in before.keys() | after.keys() if _differs(before, after, key, homes))
     return {"state": "applied", "problems": problems, "left": left}
 
 
@@ -198,8 +200,11 @@ def _snapshot(rewrites: list[Carried]) -> dict[str, Any]:
 _ABSENT = object()
 
 
-def _differs(before: dict[str, Any], after: dict[str, Any], key: str) -> bool:
+def _differs(before: dict[str, Any], after: dict[str, Any], key: str, homes: Collection[str]) -> bool:
     now = after.get(key, _ABSENT)
+    made_in = now.__code__.co_filename if isinstance(now, FunctionType) else ""
+    if _RELEASE_PATCHES in made_in and made_in not in homes:
+        return False  # one of the release's own patches put it there, which some do at each import
     if isinstance(now, FunctionType) and hasattr(now, "_looked_at_by_ascend_patches"):
         return False  # by this the toolkit reads vLLM's configuration, with no patch on as well
     return before.get(key, _ABSENT) is not now and not key.endswith(("__dict__", "__weakref__"))
