@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
+from ._graphs import recorded
 from ._kernels import compute_kernel, drawing_kernel, operator
 
 _ATTENTION = operator("scaled_dot_product_attention")
 
-_attend = compute_kernel(_ATTENTION)
-_attend_and_drop = drawing_kernel(_attend)
+_computed = compute_kernel(_ATTENTION)
+_attend = recorded(_computed)
+_attend_and_drop = recorded(drawing_kernel(_computed))
 
 
 def fused(*args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from . import _accounting, _streams
-from ._kernels import HostCall, Signature, tensors_in
+from ._kernels import HostCall, Signature
+from ._memory import tensors_in
 
 
 def fallback(op: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,19 @@ from typing import Any
 import torch
 
 from . import _accounting, _contiguous, _generator, _streams
-from ._memory import CPU, CPU_KEYS, adopt, alias, become, is_npu, keep_format, require_this_device, unresizable_alias
+from ._graphs import recorded
+from ._memory import (
+    CPU,
+    CPU_KEYS,
+    adopt,
+    alias,
+    become,
+    is_npu,
+    keep_format,
+    require_this_device,
+    tensors_in,
+    unresizable_alias,
+)
 
 Kernel = Callable[..., Any]
 
@@ -314,19 +326,6 @@ def _cause_to_wait(base: str, args: Any, kwargs: Any) -> str | None:
     return _WAITS[base]
 
 
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors in an argument or result."""
-    return list(_walk(value))
-
-
-def _walk(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _walk(item)
-
-
 def different_devices() -> RuntimeError:
     return RuntimeError("Expected all tensors to be on the same device, but found at least two devices, npu:0 and cpu!")
 
@@ -357,7 +356,9 @@ def _kernel(op: Any) -> Kernel:
     if signature.view or signature.base == "set_":
         return view_kernel(op)
     kernel = compute_kernel(op)
-    return drawing_kernel(kernel) if signature.base in _DRAWS and not signature.draws else kernel
+    if signature.base in _DRAWS and not signature.draws:
+        kernel = drawing_kernel(kernel)
+    return kernel if signature.base in _ALLOCATES else recorded(kernel)
 
 
 def drawing_kernel(kernel: Kernel) -> Kernel:

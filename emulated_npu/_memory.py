@@ -6,6 +6,7 @@ object, which torch keeps for exactly as long as the storage lives: holding eith
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -107,6 +108,16 @@ def become(tensor: torch.Tensor, host: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def same_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Another npu tensor over the memory of one, which keeps its sizes whatever is done to that one's."""
+    if tensor.is_conj() or tensor.is_neg():
+        return tensor
+    other: torch.Tensor = torch._C._acc.create_empty_tensor((0,), tensor.dtype)
+    storage = tensor.untyped_storage()
+    _set_storage(CPU_KEYS, other, storage, tensor.storage_offset(), tensor.size(), tensor.stride())
+    return other
+
+
 def lend(memory: torch.UntypedStorage, host: torch.Tensor) -> torch.UntypedStorage:
     """The npu storage over all of ``memory``, which belongs to the CPU tensor ``host``."""
     size = memory.nbytes()
@@ -154,3 +165,16 @@ def memory_of(tensor: torch.Tensor) -> torch.UntypedStorage:
     storage = tensor.untyped_storage()
     block = getattr(storage, "_npu_block", None)
     return storage if block is None else block.host.untyped_storage()
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors in an argument or result."""
+    return list(_walk(value))
+
+
+def _walk(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _walk(item)

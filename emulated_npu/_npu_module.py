@@ -11,9 +11,16 @@ from typing import Any
 import torch
 
 from . import _generator, _streams
+from ._graphs import ExternalEvent as ExternalEvent
+from ._graphs import NPUGraph as NPUGraph
+from ._graphs import graph as graph
+from ._graphs import graph_pool_handle as graph_pool_handle
+from ._graphs import graph_task_group_begin as graph_task_group_begin
+from ._graphs import graph_task_group_end as graph_task_group_end
+from ._graphs import graph_task_update_begin as graph_task_update_begin
+from ._graphs import graph_task_update_end as graph_task_update_end
 from ._memory import require_this_device, usage
 from ._streams import Event as Event
-from ._streams import ExternalEvent as ExternalEvent
 from ._streams import Stream as Stream
 
 _TOTAL_MEMORY = 64 * 1024**3
@@ -357,61 +364,3 @@ DoubleTensor = _tensor_type("DoubleTensor", torch.float64)
 
 def is_current_stream_capturing() -> bool:
     return _streams.capturing()
-
-
-def graph_pool_handle() -> tuple[int, int]:
-    return (0, 1)
-
-
-class NPUGraph:
-    """A captured graph. The operations run while they are captured; there is nothing that could replay them."""
-
-    def __init__(self, keep_graph: bool = False) -> None:
-        self._capture: contextlib.AbstractContextManager[None] | None = None
-
-    def capture_begin(self, *args: Any, **kwargs: Any) -> None:
-        self._capture = _streams.capture()
-        self._capture.__enter__()
-
-    def capture_end(self) -> None:
-        if self._capture is None:
-            raise RuntimeError("capture_end() without capture_begin()")
-        self._capture.__exit__(None, None, None)
-        self._capture = None
-
-    def replay(self) -> None:
-        raise _streams.replay_refused()
-
-    def reset(self) -> None:
-        pass
-
-    def pool(self) -> tuple[int, int]:
-        return graph_pool_handle()
-
-
-@contextlib.contextmanager
-def graph(npu_graph: NPUGraph, pool: Any = None, stream: Any = None, **_: Any) -> Iterator[None]:
-    """Capture what the ``with`` block does into ``npu_graph``, on a stream of its own as a real device does."""
-    with _streams.on_stream(_streams.new_stream_id() if stream is None else stream.stream_id):
-        npu_graph.capture_begin(pool=pool)
-        try:
-            yield
-        finally:
-            npu_graph.capture_end()
-
-
-def graph_task_group_begin(stream: Any) -> None:
-    _streams.note("graph.task_group_begin", [], [], stream=stream.stream_id)
-
-
-def graph_task_group_end(stream: Any) -> types.SimpleNamespace:
-    _streams.note("graph.task_group_end", [], [], stream=stream.stream_id)
-    return types.SimpleNamespace()
-
-
-def graph_task_update_begin(stream: Any, handle: Any) -> None:
-    _streams.note("graph.task_update_begin", [], [], stream=stream.stream_id)
-
-
-def graph_task_update_end(stream: Any) -> None:
-    _streams.note("graph.task_update_end", [], [], stream=stream.stream_id)

@@ -41,6 +41,8 @@ class _State:
         self.stream_ids = itertools.count(DEFAULT_STREAM + 1)
         self.priorities: dict[int, int] = {}
         self.event_ids = itertools.count(1)
+        self.held_up: dict[int, str] = {}
+        """What graphs that were replayed wait for."""
         self.thread = _ThreadState()
 
 
@@ -152,6 +154,7 @@ def refuse_while_capturing(what: str) -> None:
 def host_waits(cause: str) -> None:
     """The host waits for the device: refused in a capture, counted otherwise."""
     refuse_while_capturing(cause)
+    refuse_while_held_up(cause)
     _accounting.waited(cause)
 
 
@@ -161,11 +164,13 @@ def synchronize_device() -> None:
     note("device.synchronize", [], [])
 
 
-def replay_refused() -> EmulatedNpuError:
-    return EmulatedNpuError(
-        "the emulated NPU cannot replay a captured graph: it computed everything while capturing, and a replay that "
-        "does nothing would leave stale results. Run the model eagerly (enforce_eager=True)."
-    )
+def refuse_while_held_up(what: str) -> None:
+    """Refuse what comes behind a graph that waits: the emulated device computes in the order of calls."""
+    if state.held_up:
+        raise EmulatedNpuError(
+            f"{what}: a graph that was replayed still waits for {', '.join(state.held_up.values())}, so that what is "
+            "queued behind it cannot be computed, and a real device would not get there either. Record the event first."
+        )
 
 
 # torch.npu.Stream and torch.npu.Event
@@ -258,10 +263,10 @@ class Event(_TorchEvent):  # type: ignore[misc]
 
     def record(self, stream: Any = None) -> None:
         self._recorded_at = time.perf_counter()
-        note("event.record", [], [], stream=_id_of(stream), event=self.number)
+        note("event.record", [], [], stream=id_of(stream), event=self.number)
 
     def wait(self, stream: Any = None) -> None:
-        note("event.wait", [], [], stream=_id_of(stream), event=self.number)
+        note("event.wait", [], [], stream=id_of(stream), event=self.number)
 
     def query(self) -> bool:
         return True
@@ -279,17 +284,11 @@ class Event(_TorchEvent):  # type: ignore[misc]
         return (end_event._recorded_at - self._recorded_at) * 1000.0
 
 
-class ExternalEvent(Event):
-    """An event that a captured graph waits for and that is recorded outside it."""
-
-    def reset(self, stream: Any = None) -> None:
-        note("event.reset", [], [], stream=_id_of(stream), event=self.number)
-
-
 def stream_with(stream_id: int) -> Stream:
     """The stream object of a stream that exists already."""
     return Stream(stream_id=stream_id)
 
 
-def _id_of(stream: Any) -> int:
+def id_of(stream: Any) -> int:
+    """The id of a stream, the current one's for None."""
     return current_stream_id() if stream is None else int(stream.stream_id)

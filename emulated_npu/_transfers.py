@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import _accounting, _contiguous, _pinned, _streams
+from ._graphs import recorded
 from ._kernels import Kernel, reported
 from ._memory import CPU, NPU, adopt, alias, is_npu, lend, memory_of, require_this_device
 
@@ -166,10 +167,10 @@ def _record_stream(tensor: torch.Tensor, stream: Any) -> None:
 
 
 KERNELS: dict[str, Kernel] = {
-    "copy_": _copy_,
-    "_copy_from": _copy_from,
-    "_to_copy": _to_copy,
-    "_local_scalar_dense": _local_scalar_dense,
+    "copy_": recorded(_copy_),
+    "_copy_from": recorded(_copy_from),
+    "_to_copy": recorded(_to_copy),
+    "_local_scalar_dense": recorded(_local_scalar_dense),
     "empty.memory_format": _empty,
     "empty_strided": _empty_strided,
     "resize_": _resize_,

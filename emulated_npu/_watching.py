@@ -10,6 +10,23 @@ from typing import Generic, TypeVar
 Watcher = TypeVar("Watcher")
 
 
+class _ThreadState(threading.local):
+    silent = False
+
+
+_thread = _ThreadState()
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Show no watcher what this thread does while the ``with`` block runs: the device does it by itself."""
+    outer, _thread.silent = _thread.silent, True
+    try:
+        yield
+    finally:
+        _thread.silent = outer
+
+
 class Watchers(Generic[Watcher]):
     """The watchers of one kind. ``any`` is a plain attribute, so that an unwatched device pays one look-up."""
 
@@ -39,5 +56,8 @@ class Watchers(Generic[Watcher]):
     @contextmanager
     def reporting(self) -> Iterator[list[Watcher]]:
         """The watchers that see what the calling thread does, while no other thread reports or leaves."""
+        if _thread.silent:
+            yield []
+            return
         with self._lock:
             yield [*self._by_thread.get(threading.get_ident(), ()), *self._of_all_threads]

@@ -9,6 +9,7 @@ import torch
 from torch.fx.node import has_side_effect
 
 from emulated_npu import _accounting, _contiguous, _memory, _schemas, _streams
+from emulated_npu._graphs import recorded
 from emulated_npu._refusals import Checks
 
 from . import (  # noqa: F401  (importing a family declares its references)
@@ -162,7 +163,7 @@ def _kernel(reference: Reference, arguments: Sequence[Any]) -> Callable[..., Any
             _note(reference.op, call, written, raised)
         return raised
 
-    return kernel
+    return recorded(kernel) if on_device and reference.kernel else kernel
 
 
 def _report_hidden_copies(op: str, arguments: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from emulated_npu import EmulatedNpuError, Trace, TraceEvent, _streams, trace
+from emulated_npu import Trace, TraceEvent, _streams, trace
 
 pytestmark = pytest.mark.usefixtures("npu")
 
@@ -354,11 +354,6 @@ def test_captures_do_not_nest() -> None:
         torch.npu.graph(torch.npu.NPUGraph()),
     ):
         pass
-
-
-def test_replay_is_refused_instead_of_leaving_stale_results() -> None:
-    with pytest.raises(EmulatedNpuError, match="cannot replay"):
-        torch.npu.NPUGraph().replay()
 
 
 def test_task_groups_of_a_graph_are_traced() -> None:

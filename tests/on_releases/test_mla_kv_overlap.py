@@ -170,7 +170,6 @@ def test_the_measurement_on_ones_own_npu_prints_both_ways_side_by_side(store: St
     assert printed.returncode == 0, printed.stderr
     table = [line.split() for line in printed.stdout.splitlines()]
     assert ["tokens", "upstream", "overlap", "ratio"] in table
-    (eager,) = (line for line in table if line[:2] == ["1", "eager"])
-    assert len(list(map(float, eager[2:]))) == 3
-    (graph,) = (line for line in table if line[:2] == ["1", "graph"])
-    assert "cannot replay a captured graph" in " ".join(graph)
+    for way in ("eager", "graph"):
+        (times,) = (line for line in table if line[:2] == ["1", way])
+        assert len(list(map(float, times[2:]))) == 3
