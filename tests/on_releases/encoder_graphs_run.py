@@ -50,11 +50,13 @@ def main() -> None:
     found: dict[str, Any] = {}
     if not guards:
         found["upstream"] = outcome(manager, name)
-    status = ascend_patches.apply_patches()
-    found["applied"] = [patch["name"] for patch in status["patches"] if patch["state"] == "applied"]
+    ascend_patches.apply_patches()
     for guard in guards:
         switch_off(guard)
     found["patched"] = outcome(manager, name)
+    # Only now has everything been imported that they are for.
+    patches = ascend_patches.status()["patches"]
+    found["applied"] = [patch["name"] for patch in patches if patch["state"] == "applied"]
     print(json.dumps(found))
 
 
