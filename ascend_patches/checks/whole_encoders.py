@@ -41,8 +41,9 @@ def widened(model: Any) -> Any:
 def attention(
     layer: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cu_seqlens: Any = None, *_: Any, **__: Any
 ) -> torch.Tensor:
-    """[batch, tokens, heads * size] or [batch, tokens, heads, size]; sequences lie one behind the other."""
-    heads = query.unflatten(-1, (-1, layer.head_size)) if query.dim() == 3 else query
+    """[batch, tokens, heads * size], also of no batch, or [batch, tokens, heads, size]; sequences lie end to end."""
+    batched = query.unsqueeze(0) if query.dim() == 2 else query
+    heads = batched.unflatten(-1, (-1, layer.head_size)) if batched.dim() == 3 else batched
     keys, values = (
         each.reshape(1, -1, layer.num_kv_heads, layer.head_size).repeat_interleave(
             layer.num_heads // layer.num_kv_heads, dim=2
@@ -50,7 +51,7 @@ def attention(
         for each in (key, value)
     )
     packed = heads.reshape(1, -1, *heads.shape[2:])
-    ends = range(0, packed.shape[1] + 1, query.shape[1]) if cu_seqlens is None else cu_seqlens.tolist()
+    ends = range(0, packed.shape[1] + 1, batched.shape[1]) if cu_seqlens is None else cu_seqlens.tolist()
     parts = [_attend(packed[0, begin:end], keys[0, begin:end], values[0, begin:end]) for begin, end in pairwise(ends)]
     return torch.cat(parts).reshape(query.shape)
 
