@@ -214,6 +214,7 @@ class LivePatch:
         Without ``force``, BusyError says which calls are inside it; then nothing was undone.
         """
         sites = [*self.superseded, *self.sites.values()]
+        foreign = foreign_owners(sites)
         ours = [site for site in sites if site.in_place()]
         shadow = self.shadow
         take_out(ours, shadow.retiring() if shadow is not None else (), force)
@@ -224,7 +225,7 @@ class LivePatch:
         self.code.forget_all()
         self.late.clear()
         self.out_of_reach.clear()
-        return [f"could not be undone: {owner}" for owner in foreign_owners(sites)]
+        return [f"could not be undone: {owner}" for owner in foreign]
 
     def undo(self) -> list[Site] | None:
         """Undo the patch; returns the sites whose replacement objects may still hold, or None if nothing was undone.

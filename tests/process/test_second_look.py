@@ -61,6 +61,7 @@ def test_code_that_is_exchanged_after_its_import_takes_the_patch_out_and_is_name
     patch, answer = result.json
     assert (patch["state"], answer) == ("skipped", "theirs runs")
     assert f"{HELP}, which it relies on, now belongs to __main__ (<string>:" in patch["reason"]
+    assert "could not be undone" not in patch["reason"]
     assert any("running is skipped" in line for line in result.complaints)
 
 
