@@ -34,12 +34,14 @@ class SideError(Exception):
 class Process:
     """A side's process."""
 
-    def __init__(self, side: str, pair: Pair, store: Store, *, patched: bool) -> None:
+    def __init__(self, side: str, pair: Pair, store: Store, *, patched: bool, enable: Sequence[str] = ()) -> None:
         self.side = side
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
         environ = runner.environment(pair, store, environ, without=["emulated_npu"])
         # One seed of hashes: else dictionaries of the two sides would lie differently.
         environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+        if enable:
+            environ["ASCEND_PATCHES_ENABLE"] = ",".join(enable)
         script = str(REPOSITORY / "tools" / "host_time" / "side.py")
         self._process = subprocess.Popen(
             [store.interpreter.executable, script, "patched" if patched else "upstream"],
@@ -119,9 +121,12 @@ class Effort:
 class Release:
     """Both sides of one release."""
 
-    def __init__(self, pair: Pair, store: Store, layers: int, *, same: bool = False) -> None:
+    def __init__(
+        self, pair: Pair, store: Store, layers: int, *, same: bool = False, enable: Sequence[str] = ()
+    ) -> None:
         self.layers = layers
-        self.sides = {side: Process(side, pair, store, patched=side == "patched" and not same) for side in SIDES}
+        patched = {side: side == "patched" and not same for side in SIDES}
+        self.sides = {side: Process(side, pair, store, patched=patched[side], enable=enable) for side in SIDES}
         for process in self.sides.values():
             process.tell("start")
         answers = [process.answer() for process in self.sides.values()]
