@@ -57,11 +57,12 @@ def rows(pair: Pair) -> list[str]:
 COUNTED = [pair for pair in RUNNABLE if rows(pair)]
 
 
-class TestEveryRow:
-    @pytest.fixture(scope="class")
-    def counted(self, pair: Pair, on_pair: OnPair) -> Any:
-        return on_pair(pair, COUNTS, "2", ASCEND_PATCHES_RELEASE_FLOAT32="1")
+@pytest.fixture(scope="module")
+def counted(pair: Pair, on_pair: OnPair) -> Any:
+    return on_pair(pair, COUNTS, "2", ASCEND_PATCHES_RELEASE_FLOAT32="1")
 
+
+class TestEveryRow:
     @by_name(COUNTED)
     def test_is_built_and_run(self, pair: Pair, counted: Any) -> None:
         assert [title for title in rows(pair) if title not in counted] == []
