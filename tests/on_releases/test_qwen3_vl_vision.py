@@ -1,4 +1,4 @@
-"""The vision encoder of Qwen3-VL on released code: the release's own bits, without a copy back to the host."""
+"""The vision encoder of Qwen3-VL on released code: the release's own bits, and the host never waits for the device."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def found(pair: Pair, on_pair: OnPair) -> Any:
 
 
 @by_name(PAIRS)
-def test_a_forward_does_not_copy_to_the_host(found: Any) -> None:
-    assert found["patched"]["copies"] == 0
+def test_a_forward_never_waits_for_the_device(found: Any) -> None:
+    assert (found["patched"]["copies"], found["patched"]["stalls"]) == (0, 0)
 
 
 @by_name(PAIRS)
@@ -44,7 +44,6 @@ def test_every_bit_is_that_of_the_unpatched_release(found: Any) -> None:
 def test_attention_of_a_layer_is_seven_kernels_and_what_its_call_makes_once(found: Any) -> None:
     # Five, and two that copy strided inputs.
     assert found["patched"]["attention_kernels"] <= 7 + 5 / LAYERS
-    assert found["patched"]["attention_dispatches"] <= 13
 
 
 @by_name(PAIRS)

@@ -28,8 +28,9 @@ TYPES = (torch.float32, torch.bfloat16)
 
 @dataclass
 class Cost:
-    """What a forward costs: waits of the whole forward; all else per layer, the last two of attention alone."""
+    """What a forward costs: copies to the host and waits as a whole; all else per layer, the last two of attention."""
 
+    copies: int = 0
     waits: int = 0
     stalls: int = 0
     dispatches: float = 0
@@ -71,6 +72,7 @@ def measured(name: str, layers: int, dtype: torch.dtype) -> tuple[Cost, torch.Te
     with emulated_npu.record() as log, attention_counted(model, log) as attention:
         output = encoder.run(model, GRIDS, dtype)
     cost = Cost(
+        copies=len(log.device_to_host),
         waits=len(log.waits),
         stalls=len(log.waits_after_first_kernel),
         dispatches=log.dispatches / layers,
