@@ -36,6 +36,10 @@ HARMLESS = (
         "vllm.model_executor.models.qwen3_vl:Qwen3_VisionBlock.__init__",
         "from 0.28 on what compiles a block replaces it; its forward, which is relied on, names all that is read",
     ),
+    Harmless(
+        "vllm.model_executor.models.whisper:WhisperEncoderAttention.forward_native",
+        "what it inherits from MMEncoderAttention, where mm-encoder-attention examines it",
+    ),
     Harmless("vllm.platforms:__getattr__", _PLATFORM),
     Harmless("vllm.utils.platform_utils:is_pin_memory_available", _PLATFORM),
     Harmless("vllm.model_executor.models.*:*.__call__", "what compiling a block puts in front of its forward"),
