@@ -214,9 +214,8 @@ class LivePatch:
         Without ``force``, BusyError says which calls are inside it; then nothing was undone.
         """
         sites = [*self.superseded, *self.sites.values()]
-        foreign = foreign_owners(sites)
+        foreign, shadow = foreign_owners(sites), self.shadow
         ours = [site for site in sites if site.in_place()]
-        shadow = self.shadow
         take_out(ours, shadow.retiring() if shadow is not None else (), force)
         if shadow is not None:
             shadow.retire()
