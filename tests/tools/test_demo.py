@@ -123,7 +123,7 @@ def test_the_demo_runs_and_ends_well() -> None:
     for name in demo_engine.SERVE_THIS_MODEL:
         assert [name, "applied", "applied", "applied"] in rows
     (copies,) = (row[2:5] for row in rows if row[:2] == ["a", "video"])
-    assert copies == ["16", "->", "0"]
+    assert copies == ["4", "->", "0"]
 
 
 @pytest.mark.engine
