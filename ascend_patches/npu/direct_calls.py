@@ -14,7 +14,14 @@ import torch.nn.functional
 
 from ascend_patches.basics.recording import being_recorded
 from ascend_patches.npu.encoder_call import CALLS
-from ascend_patches.npu.known_layers import Mlp, forward_is_known, layer_norm_is_torchs, mlp_of, multiplies_plainly
+from ascend_patches.npu.known_layers import (
+    Mlp,
+    chosen_by_itself,
+    forward_is_known,
+    layer_norm_is_torchs,
+    mlp_of,
+    multiplies_plainly,
+)
 from ascend_patches.npu.neighbours import hooked_everywhere
 
 _CALL = torch.nn.Module.__call__
@@ -26,7 +33,7 @@ class Direct:
 
     def __init__(self) -> None:
         self._linears: dict[type, bool] = {}
-        self._methods: dict[type, bool] = {}
+        self._methods: dict[tuple[type, Any], bool] = {}
         self._mlps: dict[type, Mlp | None] = {}
         self._norms: dict[type, bool] = {}
 
@@ -77,10 +84,10 @@ class Direct:
 
     def _is_plain(self, own: dict[str, Any]) -> bool:
         method = own["quant_method"]
-        kind = type(method)
-        known = self._methods.get(kind)
+        chosen_by = type(method), chosen_by_itself(method)
+        known = self._methods.get(chosen_by)
         if known is None:
-            known = self._methods[kind] = multiplies_plainly(method)
+            known = self._methods[chosen_by] = multiplies_plainly(method)
         return known and "apply" not in method.__dict__
 
 

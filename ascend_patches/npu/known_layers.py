@@ -108,10 +108,15 @@ def multiplies_plainly(method: Any) -> bool:
         return _fingerprint(apply.__globals__.get("unquantized_gemm")) in _OPERATORS
     if code not in _APPLIES_TO_DISPATCHED or not apply.__globals__["current_platform"].is_out_of_tree():
         return False
-    # From 0.29 on a method chooses when it is made.
-    chosen = method.__dict__.get("_gemm_impl") or apply.__globals__["dispatch_unquantized_gemm"]()
+    chosen = chosen_by_itself(method) or apply.__globals__["dispatch_unquantized_gemm"]()
     of_operator = getattr(chosen, "__globals__", {}).get("unquantized_gemm")
     return _fingerprint(chosen) in _DISPATCHED and (of_operator is None or _fingerprint(of_operator) in _OPERATORS)
+
+
+def chosen_by_itself(method: Any) -> Callable[..., Any] | None:
+    """What a method multiplies with, where it chose that when it was made: from vLLM 0.29 on."""
+    found: Callable[..., Any] | None = method.__dict__.get("_gemm_impl")
+    return found
 
 
 def mlp_of(kind: Any) -> Mlp | None:

@@ -145,6 +145,15 @@ def other_apply(block: Any, linear: Any) -> None:
     method.apply = lambda layer, x, bias=None: plain(layer, x, bias) * 2
 
 
+def other_product(block: Any, linear: Any) -> None:
+    method = linear.quant_method
+    if "_gemm_impl" not in type(method).apply.__code__.co_names:  # only from 0.29 on a method keeps what it chose
+        other_apply(block, linear)
+        return
+    plain = method._gemm_impl
+    method._gemm_impl = lambda *given: plain(*given) * 2
+
+
 def adapted(block: Any, linear: Any) -> None:
     name = next(name for name, part in block.mlp.named_children() if part is linear)
     setattr(block.mlp, name, Adapted(linear))
@@ -187,6 +196,7 @@ CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "a hook on an MLP": hooked_mlp,
     "a quantised linear layer": other_method,
     "a method with another apply": other_apply,
+    "a method with another product": other_product,
     "a LoRA adapter": adapted,
     "another weight": other_weight,
     "a linear layer with a forward of its own": other_forward,
