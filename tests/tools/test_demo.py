@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +126,13 @@ def test_the_demo_runs_and_ends_well() -> None:
         assert [name, "applied", "applied", "applied"] in rows
     (copies,) = (row[2:5] for row in rows if row[:2] == ["a", "video"])
     assert copies == ["4", "->", "0"]
+    counts = ran.stdout.partition("One forward of its vision tower")[2].partition("Next:")[0].split()
+    assert " ".join(counts) in shown_in_the_picture(), "make it again: tools/demo --picture docs/demo.svg"
+
+
+def shown_in_the_picture() -> str:
+    lines = re.findall(r"<text[^>]*>([^<]*)</text>", (ROOT / "docs" / "demo.svg").read_text(encoding="utf-8"))
+    return " ".join(html.unescape(" ".join(lines)).split())
 
 
 @pytest.mark.engine
