@@ -18,6 +18,11 @@ class Time:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Time:
+        low, median, high = _quartiles(values)
+        return cls(median, low, high)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -29,6 +34,7 @@ class Comparison:
     """The median of what the turns' pairs had: what else the machine did was done to both of a pair."""
     ratio_low: float
     ratio_high: float
+    """Between which bounds it lies: the quartiles, or those of an interval that the caller has worked out."""
     turns: int
 
     def as_data(self) -> dict[str, Any]:
@@ -50,12 +56,7 @@ def by_turns(take: Callable[[str, int], Sequence[float]], turns: int) -> list[Co
 
 def _compared(upstream: Sequence[float], patched: Sequence[float]) -> Comparison:
     low, ratio, high = _quartiles([new / old for old, new in zip(upstream, patched, strict=True)])
-    return Comparison(_time(upstream), _time(patched), ratio, low, high, len(upstream))
-
-
-def _time(values: Sequence[float]) -> Time:
-    low, median, high = _quartiles(values)
-    return Time(median, low, high)
+    return Comparison(Time.of(upstream), Time.of(patched), ratio, low, high, len(upstream))
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:

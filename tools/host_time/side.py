@@ -7,7 +7,6 @@ any of its models was made, and the other side has none.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 import time
@@ -16,23 +15,20 @@ from typing import Any
 
 import torch
 
+from ascend_patches.commands import side_process
 from emulated_npu import null_device
 
 DTYPE = torch.bfloat16
 
 
 def main() -> None:
-    # What libraries print must not come between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    side_process.answer(_made, torch.inference_mode)
+
+
+def _made() -> Side:
     torch.set_num_threads(1)
     null_device.install(os.environ["ASCEND_PATCHES_RELEASE_TORCH_NPU"])
-    served = Side(sys.argv[1])
-    for line in sys.stdin:
-        command: dict[str, Any] = json.loads(line)
-        with torch.inference_mode():
-            answer = getattr(served, command.pop("do"))(**command)
-        print(json.dumps(answer), file=answers, flush=True)
+    return Side(sys.argv[1])
 
 
 class Side:

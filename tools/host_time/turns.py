@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,85 +16,27 @@ from releases import runner
 from releases.pairs import Pair
 from releases.store import Store
 
+from ascend_patches.commands.side_process import SideProcess
+from ascend_patches.commands.turn_times import SIDES, Comparison, Time
+
 from . import estimate, pictures
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SIDES = ("upstream", "patched")
 FORWARDS = 3
 """Timed in a turn, after one that is not: what the other side left in the processor's caches is gone by then."""
 WARM = 4
 
 
-class SideError(Exception):
-    """A side ended before it answered."""
-
-
-class Process:
-    """A side's process."""
-
-    def __init__(self, side: str, pair: Pair, store: Store, *, patched: bool, enable: Sequence[str] = ()) -> None:
-        self.side = side
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
-        environ = runner.environment(pair, store, environ, without=["emulated_npu"])
-        # One seed of hashes: else dictionaries of the two sides would lie differently.
-        environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-        if enable:
-            environ["ASCEND_PATCHES_ENABLE"] = ",".join(enable)
-        script = str(REPOSITORY / "tools" / "host_time" / "side.py")
-        self._process = subprocess.Popen(
-            [store.interpreter.executable, script, "patched" if patched else "upstream"],
-            env=environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if not os.environ.get("BENCH_HOST_DEBUG") else None,
-            text=True,
-        )
-
-    def ask(self, do: str, **words: Any) -> Any:
-        self.tell(do, **words)
-        return self.answer()
-
-    def tell(self, do: str, **words: Any) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **words}) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            _, errors = self._process.communicate()
-            raise SideError(f"the {self.side} side ended:\n{(errors or '')[-4000:]}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        # Ends the lines that it waits for.
-        self._process.communicate()
-
-
-@dataclass(frozen=True)
-class Time:
-    """Microseconds of one forward on one side: the median of all turns, and the quartiles."""
-
-    median: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What one forward of an encoder takes upstream and patched."""
-
-    upstream: Time
-    patched: Time
-    ratio: float
-    """The median of the pairs' ratios, between the bounds of its 95 % confidence interval."""
-    ratio_low: float
-    ratio_high: float
-    turns: int
-
-    def as_data(self) -> dict[str, Any]:
-        return asdict(self)
+def side_of(side: str, pair: Pair, store: Store, *, patched: bool, enable: Sequence[str] = ()) -> SideProcess:
+    """A side's process, in which the release is seen and, patched, some patches more than those that are on."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
+    environ = runner.environment(pair, store, environ, without=["emulated_npu"])
+    # One seed of hashes: else dictionaries of the two sides would lie differently.
+    environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+    if enable:
+        environ["ASCEND_PATCHES_ENABLE"] = ",".join(enable)
+    script = str(REPOSITORY / "tools" / "host_time" / "side.py")
+    return SideProcess(side, [store.interpreter.executable, script, "patched" if patched else "upstream"], environ)
 
 
 @dataclass(frozen=True)
@@ -126,7 +66,7 @@ class Release:
     ) -> None:
         self.layers = layers
         patched = {side: side == "patched" and not same for side in SIDES}
-        self.sides = {side: Process(side, pair, store, patched=patched[side], enable=enable) for side in SIDES}
+        self.sides = {side: side_of(side, pair, store, patched=patched[side], enable=enable) for side in SIDES}
         for process in self.sides.values():
             process.tell("start")
         answers = [process.answer() for process in self.sides.values()]
@@ -167,7 +107,7 @@ class Release:
                 taken[side].append((sum(times) / len(times) if new else min(times)) / 1000)
             turn += 1
         ratio = _ratio(taken)
-        upstream, patched = (_time(taken[side]) for side in SIDES)
+        upstream, patched = (Time.of(taken[side]) for side in SIDES)
         return Comparison(upstream, patched, ratio.median, ratio.low, ratio.high, turn)
 
     def count(self, images: int, *, video: bool = False) -> dict[str, Any]:
@@ -211,18 +151,6 @@ class Release:
 
 def _ratio(taken: dict[str, list[float]]) -> estimate.Ratio:
     return estimate.of_pairs(*(taken[side] for side in SIDES))
-
-
-def _time(values: Sequence[float]) -> Time:
-    low, median, high = _quartiles(values)
-    return Time(median, low, high)
-
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, median, high
 
 
 def say(words: str) -> None:
