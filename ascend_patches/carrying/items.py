@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ascend_patches.carrying import captures, doubting, merging, moving
 from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import Inventory, Item, inventory, parsed
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, LeftOut
@@ -80,7 +81,7 @@ class Items:
         )
         codes = [each.code for each in old], [each.code for each in new], [each.code for each in release]
         if not new:
-            self._removal(definition, old, release, place)
+            self._removal(definition, old, release, before, place)
             return
         self.definitions.append(definition)
         if codes[2] == codes[1] and _conditions(new) == _conditions(release):
@@ -244,9 +245,17 @@ class Items:
         definition.target = f"{module_of(sides.place)}:{sides.new.scope or '(module)'}"
         definition.refuse("cannot", f"module code that has run: {_shown(sides.new)}")
 
-    def _removal(self, definition: Definition, old: Sequence[Item], release: Sequence[Item], place: str) -> None:
+    def _removal(
+        self, definition: Definition, old: Sequence[Item], release: Sequence[Item], before: Inventory, place: str
+    ) -> None:
         """What a change takes away stays where nothing can notice it."""
-        if not release or old[0].kind == "import":
+        if not release:
+            return
+        if old[0].kind == "import":
+            run = next(filter(None, (module_run_by(each, before, place, self.code) for each in old)), "")
+            if run:
+                definition.refuse("cannot", f"the change no longer runs {run}, and on the release that has run")
+                self.definitions.append(definition)
             return
         if old[0].kind == "statement":
             definition.target = f"{definition.module}:{old[0].scope or '(module)'}"

@@ -6,6 +6,7 @@ import ast
 
 from ascend_patches.carrying import doubting, moving, release_patches
 from ascend_patches.carrying.change import Change, FileChange, kind_of, module_of
+from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import Inventory, inventory, parsed
 from ascend_patches.carrying.items import Items, inside_whole
 from ascend_patches.carrying.release_code import Code, members_of
@@ -164,6 +165,13 @@ class _Carrying:
         """Imports count only where something that is carried uses them: the rest is for what is left out."""
         imports = [each for each in self.definitions if each.kind == "import" and each.verdict != "already there"]
         for definition in imports:
+            if not definition.theirs:  # it is taken away, and refused for that
+                continue
+            sides = self.items.sides.get(id(definition))
+            run = module_run_by(sides.new, sides.after, sides.place, self.code) if sides is not None else ""
+            if run:
+                definition.refuse("cannot", f"it runs {run} for what that does, and imports of the release have run")
+                continue
             name = definition.path.removeprefix("import ").partition(".")[0]
             if not any(name in self._globals_of(each) for each in self._users(definition)) and not self._lacked(
                 definition, name

@@ -217,3 +217,46 @@ def test_an_attribute_that_another_class_reads_of_itself_is_not_the_one_that_is_
         tmp_path, ("self.config = config", "self.setting = config"), release={"vllm_ascend/other.py": other}
     )
     assert verdict == "carried"
+
+
+STARTS = "vllm_ascend/patch/worker/__init__.py"
+OTHER = "import vllm_ascend.patch.worker.patch_other\n"
+HELPS = {"vllm_ascend/patch/worker/patch_help.py": "HELP = 1\n", "vllm_ascend/patch/worker/patch_other.py": ""}
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        "import vllm_ascend.patch.worker.patch_help\n",
+        "from vllm_ascend.patch.worker import patch_help\n",
+        "from . import patch_help\n",
+        "from vllm_ascend.patch.worker.patch_help import HELP\n",
+    ],
+)
+@pytest.mark.parametrize("added", [True, False])
+def test_an_import_for_what_its_module_does_cannot_be_left_out(tmp_path: Path, runs: str, added: bool) -> None:
+    """Another definition of the change is carried, and without the import it would mend nothing."""
+    more, fewer = OTHER + runs, OTHER
+    old, new = (fewer, more) if added else (more, fewer)
+    result = carried(
+        tmp_path,
+        {**RELEASE, **HELPS, STARTS: old},
+        {RUNNER: BEFORE, STARTS: old},
+        {RUNNER: BEFORE.replace("total = helpers.add(count, 1)", "total = helpers.add(count, 2)"), STARTS: new},
+    )
+    assert result.verdict == "partly"
+    (import_,) = (each for each in result.definitions if each.file == STARTS)
+    assert import_.verdict == "cannot"
+    assert "vllm_ascend.patch.worker.patch_help" in import_.reason
+
+
+def test_an_import_that_only_others_would_use_is_left_out(tmp_path: Path) -> None:
+    package = "vllm_ascend/tools/__init__.py"
+    result = carried(
+        tmp_path,
+        {**RELEASE, package: "", "vllm_ascend/tools/one.py": "class One:\n    pass\n"},
+        {RUNNER: BEFORE, package: ""},
+        {RUNNER: BEFORE.replace("len(tokens)", "len(tokens) + 1"), package: "from vllm_ascend.tools.one import One\n"},
+    )
+    assert result.verdict == "carried"
+    assert [each.path for each in result.left_out] == ["vllm_ascend.tools:import One"]
