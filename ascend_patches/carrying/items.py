@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ascend_patches.carrying import captures, doubting, merging, moving
 from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.decorated_classes import hidden_by
 from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import Inventory, Item, inventory, parsed
 from ascend_patches.carrying.release_code import Code
@@ -106,6 +107,9 @@ class Items:
         sides = Sides(old[0] if old else None, new[0], release[0] if release else None, before, after, there, place)
         self.sides[id(definition)] = sides
         handler(definition, sides)
+        hidden = hidden_by(self.code, definition.module, definition.scope) if definition.scope else ""
+        if hidden and definition.is_carried:
+            definition.refuse("cannot", f"@{hidden} puts something that is no class in place of {definition.scope}")
 
     def bring(self, item: Item, sides: Sides, place: str) -> None:
         """Carry an import along that upstream's file had already, as if the change had added it."""

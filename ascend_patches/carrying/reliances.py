@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.decorated_classes import hidden_by
 from ascend_patches.carrying.inventory import FunctionNode, inventory, parsed
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.release_patches import FunctionDef, replaced_by_release, source_is_there
@@ -78,6 +79,10 @@ class Reliances:
         own = fingerprints.of_node(function)
         if not own or not source_is_there(function):
             return (), "its decorators leave no code to compare in the process"
+        module, _, path = target.partition(":")
+        hidden = hidden_by(self._code, module, path.rpartition(".")[0]) if "." in path else ""
+        if hidden:
+            return (), f"@{hidden} puts something that is no class in place of its class"
         forms = [own]
         for replacement in replaced_by_release(self._code).of(target):
             if not replacement.fingerprint:

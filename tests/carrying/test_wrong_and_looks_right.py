@@ -260,3 +260,22 @@ def test_an_import_that_only_others_would_use_is_left_out(tmp_path: Path) -> Non
     )
     assert result.verdict == "carried"
     assert [each.path for each in result.left_out] == ["vllm_ascend.tools:import One"]
+
+
+@pytest.mark.parametrize(
+    ("given_back", "verdict"),
+    [
+        ("    def instance():\n        return kind()\n    return instance\n", "not carried"),
+        ("    return kind\n", "carried"),
+    ],
+)
+def test_a_class_that_its_decorator_hides_cannot_be_reached(tmp_path: Path, given_back: str, verdict: str) -> None:
+    before = BEFORE.replace(
+        "    class Runner", "    from vllm_ascend.utils import once\n\n\n    @once\n    class Runner"
+    )
+    after = before.replace("total = helpers.add(count, 1)", "total = helpers.add(count, 2)")
+    release = {**RELEASE, RUNNER: before, "vllm_ascend/utils.py": f"def once(kind):\n{given_back}"}
+    result = carried(tmp_path, release, {RUNNER: before}, {RUNNER: after})
+    assert result.verdict == verdict
+    reasons = [each.reason for each in result.definitions if each.verdict == "cannot"]
+    assert reasons == (["@once puts something that is no class in place of Runner"] if verdict != "carried" else [])
