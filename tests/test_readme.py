@@ -101,7 +101,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_number_of_encoders_is_that_of_the_rows() -> None:
-    encoders = {encoder for row in ROWS for encoder in row.title.split(", ")}
+    encoders = {encoder for row in ROWS for encoder in row.part.name.split(", ")}
     named = {"PaddleOCR-VL", "GLM-OCR", "dots.ocr", "Kimi-VL"}
     assert named < encoders
     others = len(encoders - named)

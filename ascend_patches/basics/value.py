@@ -30,6 +30,8 @@ else:
             return lambda value: tuple.__getitem__(value, place)
 
         def __new__(cls, *given: Any, **named: Any) -> Value:
+            if not named and len(given) == len(cls._fields):
+                return tuple.__new__(cls, given)
             missing = cls._fields[len(given) :]
             try:
                 rest = [named.pop(name) if name in named else cls._defaults[name] for name in missing]

@@ -154,11 +154,26 @@ class Part(Value):
     rewrites: tuple[Rewrite, ...]
     relies_on: tuple[str, ...] = ()
 
-    @property
+    # Variants share parts, so that what follows from one is worked out once.
+    @cached_property
     def examined(self) -> tuple[Target, ...]:
         """Everything whose code has to be known."""
         examined = (rewrite.target for rewrite in self.rewrites if rewrite.is_examined)
-        return (*examined, *map(Target, self.relies_on))
+        return (*examined, *self.relied_on)
+
+    @cached_property
+    def relied_on(self) -> tuple[Target, ...]:
+        """``relies_on`` as targets."""
+        found = tuple(map(Target, self.relies_on))
+        for target in found:
+            if not target.is_well_formed:
+                raise DeclarationError(f"part {self.name!r} relies on {target!r}, which is no 'package.module:name'")
+        return found
+
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose code has to be known."""
+        return tuple(dict.fromkeys(target.module for target in self.examined))
 
 
 class Variant:
@@ -192,19 +207,27 @@ class Variant:
             raise DeclarationError(f"variant {name!r} has parts and, beside them, rewrites of its own")
         self.parts = tuple(parts) or (Part(name, tuple(rewrites), tuple(relies_on)),)
         self.rewrites = self._rewrites()
-        self.targets = tuple(rewrite.target for rewrite in self.rewrites)
-        self.relies_on = tuple(dict.fromkeys(Target(target) for part in self.parts for target in part.relies_on))
-        for target in self.relies_on:
-            if not target.is_well_formed:
-                raise DeclarationError(f"variant {name!r} relies on {target!r}, which is no 'package.module:name'")
-        examined = (rewrite.target for rewrite in self.rewrites if rewrite.is_examined)
-        self.examined = tuple(dict.fromkeys((*examined, *self.relies_on)))
-        """Everything whose code has to be known: the targets, and what the replacements rely on."""
-        self.modules = tuple(dict.fromkeys(target.module for target in self.examined))
-        """The modules whose code has to be known."""
+        self.relies_on = tuple(dict.fromkeys(target for part in self.parts for target in part.relied_on))
+        """What its replacements count on and leave as it is."""
 
     def __repr__(self) -> str:
         return f"<Variant {self.name}: {self.gate}>"
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What it replaces."""
+        return tuple(rewrite.target for rewrite in self.rewrites)
+
+    @cached_property
+    def examined(self) -> tuple[Target, ...]:
+        """Everything whose code has to be known: the targets, and what the replacements rely on."""
+        examined = (rewrite.target for rewrite in self.rewrites if rewrite.is_examined)
+        return tuple(dict.fromkeys((*examined, *self.relies_on)))
+
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose code has to be known."""
+        return tuple(dict.fromkeys(module for part in self.parts for module in part.modules))
 
     def parts_without(self, missing: Collection[str]) -> tuple[Part, ...]:
         """The parts that need none of some targets."""

@@ -37,6 +37,7 @@ class Provider(Value):
     location: str
 
 
+@lru_cache(maxsize=1024)
 def normalised(name: str) -> str:
     """A distribution's name as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()

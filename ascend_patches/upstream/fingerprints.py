@@ -10,7 +10,7 @@ import ast
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from types import FunctionType
@@ -121,19 +121,27 @@ def read_source(file: str) -> str:
 def _write(node: ast.AST, out: Callable[[str], None]) -> None:
     kind = type(node)
     out(f"{kind.__name__}(")
-    for name in node._fields:
+    for name in _that_count(kind._fields):
         field: Any = getattr(node, name, None)
         # What is absent is not written: later Pythons have fields that earlier ones lack.
-        if field is None or name in _IGNORED_FIELDS:
+        if field is None:
             continue
         if isinstance(field, ast.AST):
-            out(f"{name}=")
-            _write(field, out)
+            if field._fields:
+                out(f"{name}=")
+                _write(field, out)
+            else:
+                out(f"{name}={type(field).__name__}()")
         elif isinstance(field, list):
             _write_list(name, _what_counts(kind, name, field), out)
         else:
             out(f"{name}={field!r}")
     out(")")
+
+
+@cache
+def _that_count(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in fields if name not in _IGNORED_FIELDS)
 
 
 def _write_list(name: str, items: list[Any], out: Callable[[str], None]) -> None:

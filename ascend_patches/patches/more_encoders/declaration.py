@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from ascend_patches.declaring.gates import Gate, absent, always, installed, version_in
 from ascend_patches.declaring.patch import Exemption, Part, Patch, Rewrite, Variant
@@ -32,29 +31,32 @@ _OF_LENGTHS = "ascend_patches.npu.vision_transformers:boundaries_of_lengths_know
 _MASKED = "ascend_patches.npu.vision_transformers:masked_sequences_known"
 _RECOMPUTED = "ascend_patches.npu.vision_transformers:recomputed_boundaries_known"
 
+# The releases at which rows begin and end.
+_SINCE = ("0.13", "0.14", "0.16", "0.18", "0.19", "0.21", "0.25", "0.28", "0.29", "0.30", "0.31", "0.33")
+
 _ALONE = absent("vllm-ascend")
 _WITH_VLLM_ASCEND = installed("vllm-ascend")
 
 
-class Row(NamedTuple):
-    """One model's encoder on a range of vLLM's releases."""
+class Row:
+    """One model's encoder on a range of vLLM's releases.
 
-    title: str
-    releases: str
-    """From which release on, or from one to another: "0.13", or "0.13 to 0.28" without the latter."""
-    around: tuple[Rewrite, ...]
-    relies_on: tuple[str, ...] = ()
-    where: Gate = always
-    """Where it serves at all: with vllm-ascend, or with vLLM alone."""
+    ``releases`` says from which release on, or from one to another: "0.13", or "0.13 to 0.28" without the latter;
+    ``where`` whether it serves with vllm-ascend or with vLLM alone.
+    """
 
-    def serves(self, release: str, where: Gate) -> bool:
-        since, _, until = self.releases.partition(" to ")
-        end = _SINCE.index(until) if until else len(_SINCE)
-        return self.where in (always, where) and _SINCE.index(since) <= _SINCE.index(release) < end
-
-    @property
-    def part(self) -> Part:
-        return Part(self.title, self.around, self.relies_on)
+    def __init__(
+        self,
+        title: str,
+        releases: str,
+        around: tuple[Rewrite, ...],
+        relies_on: tuple[str, ...] = (),
+        where: Gate = always,
+    ) -> None:
+        since, _, until = releases.partition(" to ")
+        self.served = _SINCE[_SINCE.index(since) : _SINCE.index(until) if until else None]
+        self.where = where
+        self.part = Part(title, around, relies_on)
 
 
 def _advice(target: str, advice: str) -> Rewrite:
@@ -269,23 +271,20 @@ ROWS = (
     ),
 )
 
-# The releases at which rows begin and end.
-_SINCE = ("0.13", "0.14", "0.16", "0.18", "0.19", "0.21", "0.25", "0.28", "0.29", "0.30", "0.31", "0.33")
-
 
 def _variants() -> Iterator[Variant]:
     for since, until in pairwise((*_SINCE, "")):
         versions = f">={since},<{until}" if until else f">={since}"
-        alone, beside = (_parts(since, where) for where in (_ALONE, _WITH_VLLM_ASCEND))
+        serving = [row for row in ROWS if since in row.served]
+        alone, beside = (
+            tuple(row.part for row in serving if row.where in (always, package))
+            for package in (_ALONE, _WITH_VLLM_ASCEND)
+        )
         if alone == beside:
             yield Variant(f"vllm-{since}", version_in("vllm", versions), parts=alone)
         else:
             yield Variant(f"vllm-{since}-alone", version_in("vllm", versions) & _ALONE, parts=alone)
             yield Variant(f"vllm-{since}-ascend", version_in("vllm", versions) & _WITH_VLLM_ASCEND, parts=beside)
-
-
-def _parts(release: str, where: Gate) -> tuple[Part, ...]:
-    return tuple(row.part for row in ROWS if row.serves(release, where))
 
 
 PATCH = Patch(
