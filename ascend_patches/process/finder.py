@@ -46,15 +46,21 @@ class Loader:
         if before is not None:
             before()
         already_there = frozenset(sys.modules) - {spec.name}
+        known = spec.name in finder.executed
         try:
             loader.exec_module(module)
         except BaseException:
             # Of a reload that failed, the module stays, with as much new code as was executed.
-            if spec.name in finder.executed and sys.modules.get(spec.name) is module:
+            if known and sys.modules.get(spec.name) is module:
                 finder.tell(spec.name, module, already_there)
             raise
-        # A module may have put another object in its own place while it executed.
-        finder.tell(spec.name, sys.modules.get(spec.name, module), already_there)
+        try:
+            # A module may have put another object in its own place while it executed.
+            finder.tell(spec.name, sys.modules.get(spec.name, module), already_there)
+        except BaseException:
+            if not known:  # the import fails, and Python takes the module away
+                finder.executed.pop(spec.name, None)
+            raise
 
 
 def _the_real_one(loader: "Any") -> "Any":

@@ -33,12 +33,24 @@ class Imports:
         for module in modules:
             self.finder.after.setdefault(module, then)
 
+    def module(self, name: str) -> ModuleType | None:
+        """What has a module's name now.
+
+        Python's import takes a module out of ``sys.modules`` once it was executed, and puts it back. Another thread's
+        look between the two would be the last one: the module's end was told before, and is not told again.
+        """
+        there = sys.modules.get(name)
+        if there is not None:
+            return there
+        executed = self.executed.get(name)
+        return sys.modules.setdefault(name, executed) if is_being_executed(executed) and executed is not None else None
+
     def is_being_executed(self, name: str) -> bool:
         """Whether a module is not whole yet. One whose execution was seen to end is, whatever its spec says."""
-        module = sys.modules.get(name)
+        module = self.module(name)
         return is_being_executed(module) and self.executed.get(name) is not module
 
     def missed(self, name: str) -> bool:
         """Whether a module was imported out of the finder's sight."""
-        module = sys.modules.get(name)
+        module = self.module(name)
         return module is not None and name not in self.executed and not is_being_executed(module)

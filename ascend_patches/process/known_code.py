@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -58,7 +57,7 @@ class KnownCode:
 
     def _value_at(self, target: Target) -> Any:
         """What is at a target, or the error that says why nothing is."""
-        module = sys.modules.get(target.module)
+        module = self._imports.module(target.module)
         if module is None or self._imports.is_being_executed(target.module):
             return _PENDING
         try:

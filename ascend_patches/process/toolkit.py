@@ -223,7 +223,9 @@ class Toolkit:
     def _also_imported(self, name: str, module: ModuleType, already_there: frozenset[str]) -> None:
         """A module with replacements has just been executed: what came to its target while it was, can go on."""
         with self.import_guard():
-            if self._held_up:
+            with self.lock:  # another thread may be about to say that a patch waits for this module
+                held_up = bool(self._held_up)
+            if held_up:
                 self.advance([])
 
     def advance(self, patches: list[LivePatch], event: Event = NO_IMPORT) -> None:

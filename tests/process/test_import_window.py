@@ -37,6 +37,51 @@ def test_the_part_of_a_reload_that_was_executed_before_it_failed_is_patched(gree
     assert result.patch("greeting")["state"] == "applied"
 
 
+TAKEN_OUT = """
+import threading
+taken, back = threading.Event(), threading.Event()
+class Modules(dict):
+    def pop(self, name, *default):
+        module = dict.pop(self, name, *default)
+        if name == 'vllm.two':
+            taken.set()
+            back.wait(20)
+        return module
+import importlib, vllm
+sys.modules = Modules(sys.modules)
+thread = threading.Thread(target=importlib.import_module, args=['vllm.two'])
+thread.start()
+taken.wait(20)
+import vllm.one
+back.set()
+thread.join()
+"""
+
+
+def test_a_target_whose_module_python_has_taken_out_for_a_moment_is_there(world: World) -> None:
+    world.package("vllm", {"one": "def f():\n    return 'upstream'\n", "two": "def g():\n    return 'upstream'\n"})
+    ours = "def f():\n    return 'ours'\n\ndef g():\n    return 'ours'\n"
+    world.patch("pair", {"vllm.one:f": "f", "vllm.two:g": "g"}, ours)
+    result = world.python(TAKEN_OUT + SHOW, start=True)
+    assert (result.patch("pair")["state"], result.stderr) == ("applied", "")
+
+
+def test_a_module_whose_import_was_refused_does_not_come_back(world: World) -> None:
+    world.package("vllm", {"engine": ENGINE})
+    world.patch("greeting", {"vllm.engine:greet": "'replacements:greet'"}, "")
+    world.write("replacements.py", "1 / 0\n")
+    result = world.python(
+        "from ascend_patches.errors import StrictModeError\n"
+        "import vllm\n"
+        "for _ in range(2):\n    try:\n        import vllm.engine\n    except StrictModeError:\n        pass\n"
+        "from ascend_patches.process.finder import finder\n"
+        "print(json.dumps(['vllm.engine' in sys.modules, 'vllm.engine' in finder.executed]))",
+        start=True,
+        env={"ASCEND_PATCHES": "strict"},
+    )
+    assert result.json == [False, False]
+
+
 RAISED = ["SystemExit(3)", "KeyboardInterrupt", "GeneratorExit", "type('Odd', (BaseException,), {})()"]
 CALLED = "import vllm.engine\nprint(json.dumps(vllm.engine.greet('you')))\n"
 
