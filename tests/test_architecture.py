@@ -170,8 +170,8 @@ def test_only_the_catalogue_and_what_starts_above_it_know_the_patches() -> None:
     )
 
 
-def test_only_checks_of_patches_verify_and_bench_import_the_machinery_of_checks() -> None:
-    users = re.compile(r"ascend_patches\.(patches\.\w+\.\w+|commands\.(verify|bench)\w*)$")
+def test_only_checks_of_patches_verify_bench_and_prove_import_the_machinery_of_checks() -> None:
+    users = re.compile(r"ascend_patches\.(patches\.\w+\.\w+|commands\.(verify|bench|prove)\w*)$")
     refuse([one for one in of_the_package() if room(one.target) == "checks" and not users.match(one.origin)])
 
 
@@ -202,8 +202,8 @@ def test_the_emulated_npu_knows_nothing_of_the_package() -> None:
         assert named == [], file
 
 
-def test_the_emulated_npu_is_used_through_its_public_names_by_checks_and_verify_only() -> None:
-    users = re.compile(r"ascend_patches\.(checks\..*|patches\.\w+\.(\w+_)?checks|commands\.verify\w*)$")
+def test_the_emulated_npu_is_used_through_its_public_names_by_checks_verify_and_prove_only() -> None:
+    users = re.compile(r"ascend_patches\.(checks\..*|patches\.\w+\.(\w+_)?checks|commands\.(verify|prove)\w*)$")
     used = [one for one in arrows() if one.target.startswith("emulated_npu")]
     refuse([one for one in used if not users.match(one.origin) or one.target != "emulated_npu"])
 

@@ -78,6 +78,13 @@ class Clone:
         """The full name of one commit."""
         return self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
 
+    def has(self, revision: str) -> bool:
+        """Whether there is a commit of this name."""
+        try:
+            return bool(self.commit(revision))
+        except CarryError:
+            return False
+
     def merge_base(self, first: str, second: str) -> str:
         """The commit from which two lines went their own ways."""
         return self._run("merge-base", self.commit(first), self.commit(second)).strip()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from email import policy
 from email.parser import Parser
 
-from ascend_patches.carrying.change import Change, Commit, FileChange, kind_of
+from ascend_patches.carrying.change import Change, Commit, FileChange, FileKind, kind_of
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.errors import CarryError
 
@@ -47,8 +47,11 @@ class FileDiff:
     binary: bool = False
 
 
-def read(text: str, code: Code, source: str) -> Change:
-    """The change of a patch file, laid onto the release's own files where their lines are found."""
+def read(text: str, code: Code, source: str, kind: FileKind = "product") -> Change:
+    """The change of a patch file, laid onto the release's own files where their lines are found.
+
+    Only the files of one kind are laid; of the others it is known that the change touches them.
+    """
     text = text.replace("\r\n", "\n")
     mails = _mails(text)
     commits, diffs = [], []
@@ -61,7 +64,7 @@ def read(text: str, code: Code, source: str) -> Change:
     for one in diffs:
         for diff in one:
             earlier = files.pop(diff.old_path, None) or files.pop(diff.path, None)
-            files[diff.path] = _laid(diff, code, earlier)
+            files[diff.path] = _laid(diff, code, earlier, kind)
     named = tuple(commit for commit in commits if commit.subject)
     return Change(named, tuple(files.values()), whole=False, source=source)
 
@@ -148,12 +151,11 @@ def _hunk(lines: list[str], index: int, match: re.Match[str], current: FileDiff)
     return index
 
 
-def _laid(diff: FileDiff, code: Code, earlier: FileChange | None) -> FileChange:
+def _laid(diff: FileDiff, code: Code, earlier: FileChange | None, wanted: FileKind) -> FileChange:
     """A file's difference, applied to what the release has, or to what an earlier commit of the patch left."""
-    kind = kind_of(diff.path, code.packages)
     if diff.binary:
         return FileChange(diff.path, diff.old_path, None, None, "a binary file")
-    if kind != "product":
+    if kind_of(diff.path, code.packages) != wanted:
         return FileChange(diff.path, diff.old_path, None if diff.new else "", None if diff.deleted else "")
     if diff.new:
         return FileChange(

@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Callable
 from difflib import unified_diff
 
+from ascend_patches.carrying import own_tests
 from ascend_patches.carrying.change import kind_of
 from ascend_patches.carrying.declaration_text import declaration
 from ascend_patches.carrying.inventory import inventory
+from ascend_patches.carrying.proven import Proof, in_readme
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.reliances import Reliances
 from ascend_patches.carrying.results import Definition, Result
@@ -40,6 +42,8 @@ packages = ["{package}"]
 {package} = ["after/**/*.py", "before/**/*.py"]
 """
 
+_RELEASES = ("vllm", "vllm-ascend")
+
 _NOTICE = """\
 The files below {package}/after and {package}/before, and both .diff files, hold code of vLLM or vLLM Ascend and of the
 change named in README.md. It stays under the licence of these projects, the Apache License, Version 2.0
@@ -48,11 +52,14 @@ show.
 """
 
 
-def write(result: Result, code: Code, folder: str, name: str) -> str:
-    """Write the distribution into a folder that is not there yet, whole or not at all; returns the folder."""
+def write(result: Result, code: Code, folder: str, name: str, proof: Proof | None = None) -> str:
+    """Write the distribution into a folder that is not there yet, whole or not at all; returns the folder.
+
+    ``proof`` is what the change's own tests showed, where they were run.
+    """
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         raise CarryError(f"{folder}: is there already; name a folder that is not")
-    files = contents(result, code, name)
+    files = contents(result, code, name, proof)
     parent = os.path.dirname(os.path.abspath(folder))
     try:
         os.makedirs(parent, exist_ok=True)
@@ -84,14 +91,14 @@ def patch_name(result: Result, given: str | None) -> str:
     return "-".join(["carried", *words])
 
 
-def contents(result: Result, code: Code, name: str) -> dict[str, str]:
+def contents(result: Result, code: Code, name: str, proof: Proof | None = None) -> dict[str, str]:
     """Every file of the distribution, by its path."""
     package = name.replace("-", "_")
     missing = _missing(result)
     summary = " ".join(result.change.subject.split()).replace("\\", "/").replace('"', "'") or name
     files = {
         "pyproject.toml": _PROJECT.format(name=name, package=package, summary=f'"{summary}"'),
-        "README.md": _readme(result, code, name, missing),
+        "README.md": _readme(result, code, name, missing, proof),
         "NOTICE": _NOTICE.format(package=package),
         "upstream.diff": _upstream_diff(result, code),
         "release.diff": _release_diff(result, code),
@@ -152,6 +159,15 @@ def _diff(before: str, after: str, old_path: str, path: str) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
+def _how_to_prove(result: Result, code: Code) -> str:
+    """The command that runs the change's own tests, as a reader has to complete it."""
+    change = result.change
+    what = f"--repo CLONE {change.source}" if change.whole else "CHANGE.patch"
+    onto = [f"{key}=={version}" for key, version in sorted(code.versions.items()) if version and key in _RELEASES]
+    more = " --partial" if result.verdict == "partly" else " --reviewed" if result.verdict == "review" else ""
+    return f"ascend-patches carry {what} --onto {' '.join(onto) or 'RELEASE'}{more} --prove"
+
+
 def _missing(result: Result) -> str:
     blocked = [each for each in result.definitions if not each.is_carried and each.verdict != "already there"]
     if not blocked:
@@ -159,7 +175,7 @@ def _missing(result: Result) -> str:
     return f"INCOMPLETE, without {', '.join(each.target for each in blocked)}. "
 
 
-def _readme(result: Result, code: Code, name: str, missing: str) -> str:
+def _readme(result: Result, code: Code, name: str, missing: str, proof: Proof | None) -> str:
     change = result.change
     onto = ", ".join(f"{key} {version}" for key, version in sorted(code.versions.items()) if version)
     lines = [
@@ -188,6 +204,8 @@ def _readme(result: Result, code: Code, name: str, missing: str) -> str:
     if unknown:
         lines += ["", "Called, and not compared with the release's code before the patch goes on:", ""]
         lines += [f"- `{target}`: {reason}" for target, reason in sorted(unknown.items())]
+    has_tests = bool(own_tests.touches_tests(change))
+    lines += ["", "## Proof", "", *in_readme(proof, _how_to_prove(result, code), has_tests=has_tests)]
     lines += [
         "",
         "## Use",

@@ -6,14 +6,17 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from difflib import unified_diff
 
 from ascend_patches.carrying import later_release, onto, patch_file, writing
 from ascend_patches.carrying.change import Change
 from ascend_patches.carrying.clone import Clone
+from ascend_patches.carrying.proven import Proof
 from ascend_patches.carrying.release_code import Code, code_of, top_level
 from ascend_patches.carrying.results import Definition, Result
-from ascend_patches.commands import console
+from ascend_patches.commands import console, proof_of_change, prove
 from ascend_patches.commands.upgrade import companions
 from ascend_patches.deciding.lock import Lock
 from ascend_patches.errors import CarryError, UsageError
@@ -26,20 +29,30 @@ _FINE = ("carried", "already there")
 
 def carry(arguments: argparse.Namespace) -> int:
     _refuse_contradictions(arguments)
-    code = _release(arguments.onto, arguments.wheels)
-    if arguments.repo:
-        with Clone(arguments.repo) as clone:
-            result = onto.carry(clone.change(arguments.change[0]), code)
-    else:
-        result = onto.carry(_change(arguments, code), code)
-    written, why_not = _written(result, code, arguments)
+    if arguments.prove:
+        prove.need_tools()
+    code, roots = _release(arguments.onto, arguments.wheels)
+    text = _patch_text(arguments)
+    with Clone(arguments.repo) if arguments.repo else nullcontext() as clone:
+        result = onto.carry(_change(arguments, code, clone, text), code)
+        name, why_not = _to_write(result, arguments)
+        proof = None
+        if arguments.prove and name:
+            proof = proof_of_change.proof_of(result, code, roots, name, clone, text, arguments.wheels)
+    if proof is not None and proof.shown == "worse":
+        name, why_not = "", proof.sentences[0]
+    written = writing.write(result, code, arguments.output, name, proof) if arguments.output and name else None
     if arguments.json:
-        print(json.dumps(_as_json(result, written), indent=2))
+        print(json.dumps(_as_json(result, written, proof), indent=2))
     else:
         _print(result, code)
+        if arguments.prove:
+            _print_proof(proof, why_not)
         print(f"\nwritten: {written}" if written else f"\nnothing is written: {why_not}" if arguments.output else "")
-    if arguments.output and not written and result.verdict not in _FINE:
+    if arguments.output and not written and result.verdict != "already there":
         print(f"ascend-patches: nothing is written: {why_not}", file=sys.stderr)
+    if arguments.prove and result.verdict != "already there":
+        return 0 if proof is not None and proof.shown == "proved" else 1
     return 0 if result.verdict in _FINE else 1
 
 
@@ -50,11 +63,11 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         raise UsageError("one change at a time; several commits of a clone are written OLDER..NEWER")
 
 
-def _release(named: list[str] | None, wheels: str | None) -> Code:
-    """The code of the releases that are named, or of what is installed here."""
+def _release(named: list[str] | None, wheels: str | None) -> tuple[Code, Sequence[str]]:
+    """The code of the releases that are named, or of what is installed here, and where it lies."""
     if named:
         asked = named_releases.resolve(named, companions(Lock.read()), wheels)
-        return code_of(asked.code.paths, dict(asked.versions), _packages(asked.code.paths))
+        return code_of(asked.code.paths, dict(asked.versions), _packages(asked.code.paths)), asked.code.paths
     versions: dict[str, str | None] = {}
     roots = []
     for package in _PACKAGES:
@@ -64,7 +77,7 @@ def _release(named: list[str] | None, wheels: str | None) -> Code:
             versions[package.replace("_", "-")] = Installation.version(package)
     if not roots:
         raise UsageError("neither vllm-ascend nor vllm is installed here; name a release: --onto vllm-ascend==VERSION")
-    return code_of(roots, versions, _PACKAGES)
+    return code_of(roots, versions, _PACKAGES), list(dict.fromkeys(roots))
 
 
 def _packages(roots: tuple[str, ...]) -> tuple[str, ...]:
@@ -74,11 +87,10 @@ def _packages(roots: tuple[str, ...]) -> tuple[str, ...]:
     return known or tuple(dict.fromkeys(tops))
 
 
-def _change(arguments: argparse.Namespace, code: Code) -> Change:
-    if arguments.later:
-        asked = named_releases.resolve([arguments.later], None, arguments.wheels)
-        later = code_of(asked.code.paths, dict(asked.versions), _packages(asked.code.paths))
-        return later_release.read(arguments.change, later, code, arguments.later)
+def _patch_text(arguments: argparse.Namespace) -> str | None:
+    """The patch file that is named, or what comes in; None where the change is read from elsewhere."""
+    if arguments.later or arguments.repo:
+        return None
     name = arguments.change[0]
     try:
         if name == "-":
@@ -88,29 +100,37 @@ def _change(arguments: argparse.Namespace, code: Code) -> Change:
                 content = stream.read()
     except OSError as error:
         raise CarryError(f"{name}: cannot be read: {error.strerror or error}") from None
-    return patch_file.read(content.decode("utf-8", "replace"), code, name)
+    return content.decode("utf-8", "replace")
 
 
-def _written(result: Result, code: Code, arguments: argparse.Namespace) -> tuple[str | None, str]:
-    """The folder that the patch was written into, or why it was not."""
+def _change(arguments: argparse.Namespace, code: Code, clone: Clone | None, text: str | None) -> Change:
+    if clone is not None:
+        return clone.change(arguments.change[0])
+    if text is not None:
+        return patch_file.read(text, code, arguments.change[0])
+    asked = named_releases.resolve([arguments.later], None, arguments.wheels)
+    later = code_of(asked.code.paths, dict(asked.versions), _packages(asked.code.paths))
+    return later_release.read(arguments.change, later, code, arguments.later)
+
+
+def _to_write(result: Result, arguments: argparse.Namespace) -> tuple[str, str]:
+    """The name of the patch that there is to write and to prove, or why there is none."""
     if not result.carried:
-        return None, f"the change is {result.verdict}"
+        return "", f"the change is {result.verdict}"
     if result.verdict == "partly" and not arguments.partial:
-        return None, "a part of the change cannot be carried; --partial writes the rest, and says in it what is missing"
+        return "", "a part of the change cannot be carried; --partial writes the rest, and says in it what is missing"
     if result.doubts and not arguments.reviewed:
-        return None, "it asks for a review; look at both differences, and write it with --reviewed"
-    name = writing.patch_name(result, arguments.patch_name)
-    if not arguments.output:
-        return None, ""
-    return writing.write(result, code, arguments.output, name), ""
+        return "", "it asks for a review; look at both differences, and write it with --reviewed"
+    return writing.patch_name(result, arguments.patch_name), ""
 
 
-def _as_json(result: Result, written: str | None) -> dict[str, object]:
+def _as_json(result: Result, written: str | None, proof: Proof | None) -> dict[str, object]:
     return {
         "verdict": result.verdict,
         "definitions": [definition.as_json() for definition in result.definitions],
         "left_out": [each.as_json() for each in result.left_out],
         "callers": result.callers,
+        "proof": proof.as_json() if proof is not None else None,
         "output": written,
     }
 
@@ -130,6 +150,21 @@ def _print(result: Result, code: Code) -> None:
         print(f"note: {caller}")
     for definition in result.definitions:
         _print_sides(definition, result.verdict)
+
+
+def _print_proof(proof: Proof | None, why_not: str) -> None:
+    """What the tests showed, with every test that is not the same on both sides."""
+    if proof is None:
+        print(f"\nnot proved: {why_not}")
+        return
+    print(f"\nits own tests{f', on {proof.device}' if proof.device else ''}: {'; '.join(proof.sentences)}")
+    for each in proof.tests:
+        if each.before != each.after:
+            print(f"  {each.test}: {each.before} without it, {each.after} with it")
+    for problem in proof.problems:
+        print(f"  {problem}")
+    if proof.shown == "not proved":
+        print("not proved: no test fails without it and passes with it, on a release that it was in place on")
 
 
 def _print_sides(definition: Definition, verdict: str) -> None:

@@ -136,6 +136,7 @@ _EXAMPLES = {
     "carry": (
         "ascend-patches carry 10302.patch --onto vllm-ascend==0.18.0 --output carried-10302",
         "ascend-patches carry --repo ~/vllm-ascend 0a1b2c3d --onto vllm-ascend==0.18.0 --json",
+        "ascend-patches carry --repo ~/vllm-ascend 0a1b2c3d --onto vllm-ascend==0.18.0 --prove    with its own tests",
         "ascend-patches carry --from vllm-ascend==0.19.1rc1 vllm_ascend.utils:enable_sp --onto vllm-ascend==0.18.0",
     ),
     "compare": (
@@ -163,9 +164,18 @@ _EXAMPLES = {
 }
 
 
+_OWN_EXIT_CODES = {
+    "carry": (
+        "of carry: 0 carried, or there already; 1 anything else. With --prove 0 only where a test of the change fails\n"
+        "without the patch and passes with it, none passes without it and fails with it, and the patch was in place"
+    ),
+}
+
+
 def _epilog(name: str) -> str:
     examples = "".join(f"  {example}\n" for example in _EXAMPLES.get(name, ()))
-    return (f"examples:\n{examples}\n" if examples else "") + EXIT_CODES
+    own = f"\n{_OWN_EXIT_CODES[name]}" if name in _OWN_EXIT_CODES else ""
+    return (f"examples:\n{examples}\n" if examples else "") + EXIT_CODES + own
 
 
 def _add_carry(carry: argparse.ArgumentParser) -> None:
@@ -179,6 +189,12 @@ def _add_carry(carry: argparse.ArgumentParser) -> None:
     )
     carry.add_argument("--partial", action="store_true", help="write what can be carried where something cannot")
     carry.add_argument("--reviewed", action="store_true", help="write what asks for a review: it has been looked at")
+    carry.add_argument(
+        "--prove",
+        action="store_true",
+        help="run the change's own tests on the release, without the patch and with it, on the emulated NPU. Without "
+        "this nothing of the change is executed; with it its tests and its code are, in processes of their own",
+    )
     carry.add_argument("--wheels", metavar="DIR", help="take releases from this folder; no network is used")
 
 

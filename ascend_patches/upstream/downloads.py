@@ -69,7 +69,7 @@ def bring(wanted: Wanted, wheels: str | None = None) -> str:
     """
     if wheels is not None:
         return _in_wheelhouse(wheels, wanted)
-    found = _in_folder(_cache(), wanted)
+    found = _in_folder(cache(), wanted)
     if found is not None:
         return found
     versions: list[str] = []
@@ -82,6 +82,23 @@ def bring(wanted: Wanted, wheels: str | None = None) -> str:
                 continue
             return _kept(folder)
     raise NotThereError(in_order(versions))
+
+
+@contextmanager
+def sdist(wanted: Wanted, wheels: str | None = None) -> Iterator[str]:
+    """The path of a release's sdist as it was packed, in a folder that goes again; NotThereError without one."""
+    with _incoming() as folder:
+        if wheels is None:
+            _pip(wanted, "sdist", folder)
+            (entry,) = os.listdir(folder)
+            yield os.path.join(folder, entry)
+            return
+        for entry in sorted(os.listdir(wheels)) if os.path.isdir(wheels) else ():
+            named = re.fullmatch(r"(.+)-(\d[^-]*)\.tar\.gz", entry)
+            if named and (distributions.normalised(named[1]), named[2]) == (wanted.name, wanted.version):
+                yield shutil.copy(os.path.join(wheels, entry), folder)
+                return
+        raise NotThereError(())
 
 
 def versions_of(wanted: Wanted, wheels: str | None = None) -> tuple[str, ...]:
@@ -104,7 +121,8 @@ def _as_pip_says(form: str, name: str) -> tuple[str, ...]:
     return ("--only-binary=:all:", *(_FOR_OTHERS if form == "foreign wheel" else ()))
 
 
-def _cache() -> str:
+def cache() -> str:
+    """The folder of the user's cache that releases are kept in."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(home, "ascend_patches", "wheels")
 
@@ -147,11 +165,11 @@ def _in_wheelhouse(folder: str, wanted: Wanted) -> str:
 def _incoming() -> Iterator[str]:
     """A folder in the cache for what is not whole yet."""
     try:
-        os.makedirs(_cache(), exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=".incoming-", dir=_cache())
+        os.makedirs(cache(), exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=".incoming-", dir=cache())
     except OSError as error:
         raise AscendPatchesError(
-            f"{_cache()}: cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder of yours"
+            f"{cache()}: cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder of yours"
         ) from None
     try:
         yield folder
@@ -211,7 +229,7 @@ def _failure(wanted: Wanted, said: str) -> AscendPatchesError:
             "list), or download the release elsewhere and name its folder: --wheels DIR"
         )
     if "No space left" in said:
-        return AscendPatchesError(f"{wanted}: no space left in {_cache()}; set XDG_CACHE_HOME to a folder with space")
+        return AscendPatchesError(f"{wanted}: no space left in {cache()}; set XDG_CACHE_HOME to a folder with space")
     if "Permission denied" in said:
         return AscendPatchesError(f"{wanted}: {last}; give this user the right, or set XDG_CACHE_HOME and TMPDIR")
     if versions is not None:
@@ -236,7 +254,7 @@ def _kept(folder: str) -> str:
             entry = "-".join([entry.rpartition("-")[0].replace("-", "_"), entry.rpartition("-")[2]])
     except _DAMAGED as error:
         raise AscendPatchesError(f"{entry}: damaged, or not an archive that can be read: {error}") from None
-    kept = os.path.join(_cache(), entry)
+    kept = os.path.join(cache(), entry)
     if os.path.isdir(kept):
         shutil.rmtree(kept)
     os.replace(path, kept)
