@@ -124,6 +124,10 @@ class Clone:
                 found.append(Commit(*(field.strip() for field in fields)))
         return found
 
+    def history(self, first: str, last: str) -> list[str]:
+        """The commits between two, oldest first, without those that were merged in."""
+        return self._run("rev-list", "--reverse", "--first-parent", f"{first}..{last}").split()
+
     def paths(self, commit: str, folder: str) -> list[str]:
         """The files below a folder of a commit's tree."""
         return [

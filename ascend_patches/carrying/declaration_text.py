@@ -127,7 +127,7 @@ def _why(result: Result, missing: str) -> str:
 
 def _provenance(result: Result) -> list[str]:
     lines = []
-    for commit in result.change.commits:
+    for commit in (*(each.commit for each in result.prerequisites), *result.change.commits):
         parts_of_it = [_one_line(commit.subject), commit.sha[:12], commit.author, commit.date]
         lines.append(", ".join(part for part in parts_of_it if part))
     return lines or [result.change.source]

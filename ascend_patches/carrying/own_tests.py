@@ -72,6 +72,11 @@ def touches_tests(change: Change) -> list[FileChange]:
     ]
 
 
+def can_run(path: str) -> bool:
+    """Whether a test file runs without models and whole servers, by where it lies."""
+    return _is_test(path) and "/e2e/" not in path
+
+
 def of_change(change: Change, tree: TreeOfTests) -> OwnTests:
     """The tests that a change adds or touches. Nothing of them is run."""
     touched = touches_tests(change)
@@ -84,6 +89,8 @@ def of_change(change: Change, tree: TreeOfTests) -> OwnTests:
             missing.append(f"{file.path}: {file.problem or 'its text is not known'}")
         elif not _is_test(file.path):
             around[file.path] = file.after
+        elif not can_run(file.path):
+            missing.append(f"{file.path}: needs models or whole servers, and is not run")
         elif file.unplaced:
             missing.append(f"{file.path}: the release's file has no place for {len(file.unplaced)} of its changes")
         else:

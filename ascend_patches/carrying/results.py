@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ascend_patches.carrying.change import Change
+from ascend_patches.carrying.earlier import Prerequisite
 from ascend_patches.carrying.inventory import ItemKind
 from ascend_patches.carrying.merging import Conflict
 
@@ -82,6 +83,10 @@ class Result:
     """The release's files with what is carried in them."""
     callers: list[str] = field(default_factory=list)
     """Calls of a changed signature that the change does not touch."""
+    prerequisites: tuple[Prerequisite, ...] = ()
+    """Earlier changes that are carried with it, the oldest first."""
+    earlier: tuple[Change, ...] = ()
+    """The same changes in full."""
 
     @property
     def verdict(self) -> Whole:

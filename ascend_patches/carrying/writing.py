@@ -141,7 +141,8 @@ def _upstream_diff(result: Result, code: Code) -> str:
     """Upstream's own difference in the product's Python files."""
     pieces = [
         _diff(file.before or "", file.after or "", file.old_path, file.path)
-        for file in sorted(result.change.files, key=lambda each: each.path)
+        for change in (*result.earlier, result.change)
+        for file in sorted(change.files, key=lambda each: each.path)
         if kind_of(file.path, code.packages) == "product"
     ]
     return "".join(pieces)
@@ -165,7 +166,8 @@ def _how_to_prove(result: Result, code: Code) -> str:
     what = f"--repo CLONE {change.source}" if change.whole else "CHANGE.patch"
     onto = [f"{key}=={version}" for key, version in sorted(code.versions.items()) if version and key in _RELEASES]
     more = " --partial" if result.verdict == "partly" else " --reviewed" if result.verdict == "review" else ""
-    return f"ascend-patches carry {what} --onto {' '.join(onto) or 'RELEASE'}{more} --prove"
+    first = f" --with-prerequisites {len(result.prerequisites)}" if result.prerequisites else ""
+    return f"ascend-patches carry {what} --onto {' '.join(onto) or 'RELEASE'}{first}{more} --prove"
 
 
 def _missing(result: Result) -> str:
@@ -191,6 +193,9 @@ def _readme(result: Result, code: Code, name: str, missing: str, proof: Proof | 
     for commit in change.commits:
         parts = [commit.sha[:12], " ".join(commit.subject.split()), commit.author, commit.date]
         lines.append(f"- {', '.join(part for part in parts if part)}")
+    if result.prerequisites:
+        lines += ["", "Carried with it, because it needs them on this release, the oldest first:", ""]
+        lines += [f"- {each.shown}, {each.commit.author}, {each.commit.date}" for each in result.prerequisites]
     lines += ["", "`upstream.diff` is upstream's own difference, `release.diff` what this patch makes of the release."]
     lines += ["", "## What it carries", "", "| definition | verdict | remark |", "| --- | --- | --- |"]
     for each in result.definitions:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from difflib import unified_diff
 
-from ascend_patches.carrying import later_release, onto, patch_file, writing
+from ascend_patches.carrying import later_release, onto, patch_file, prerequisites, writing
 from ascend_patches.carrying.change import Change
 from ascend_patches.carrying.clone import Clone
 from ascend_patches.carrying.proven import Proof
@@ -34,7 +34,11 @@ def carry(arguments: argparse.Namespace) -> int:
     code, roots = _release(arguments.onto, arguments.wheels)
     text = _patch_text(arguments)
     with Clone(arguments.repo) if arguments.repo else nullcontext() as clone:
-        result = onto.carry(_change(arguments, code, clone, text), code)
+        change = _change(arguments, code, clone, text)
+        if clone is not None and arguments.with_prerequisites:
+            result = prerequisites.carry(change, code, clone, arguments.with_prerequisites)
+        else:
+            result = onto.carry(change, code)
         name, why_not = _to_write(result, arguments)
         proof = None
         if arguments.prove and name:
@@ -59,6 +63,14 @@ def carry(arguments: argparse.Namespace) -> int:
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     if arguments.repo and arguments.later:
         raise UsageError("--repo and --from are two sources of a change; give one of them")
+    if arguments.with_prerequisites and not arguments.repo:
+        raise UsageError(
+            "--with-prerequisites looks for earlier changes in a clone's history; name one: --repo CLONE COMMIT"
+        )
+    if arguments.with_prerequisites < 0:
+        raise UsageError(
+            f"--with-prerequisites {arguments.with_prerequisites}: it takes a number of changes, not less than 0"
+        )
     if not arguments.later and len(arguments.change) != 1:
         raise UsageError("one change at a time; several commits of a clone are written OLDER..NEWER")
 
@@ -130,6 +142,7 @@ def _as_json(result: Result, written: str | None, proof: Proof | None) -> dict[s
         "definitions": [definition.as_json() for definition in result.definitions],
         "left_out": [each.as_json() for each in result.left_out],
         "callers": result.callers,
+        "prerequisites": [each.as_json() for each in result.prerequisites],
         "proof": proof.as_json() if proof is not None else None,
         "output": written,
     }
@@ -138,6 +151,9 @@ def _as_json(result: Result, written: str | None, proof: Proof | None) -> dict[s
 def _print(result: Result, code: Code) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in code.versions.items() if version)
     print(f"{result.change.subject}\nonto {versions}: {result.verdict}\n")
+    if result.prerequisites:
+        print("carried first, because it needs them there, the oldest first:")
+        print("".join(f"  {each.shown}\n" for each in result.prerequisites))
     rows = [
         [each.target, each.verdict, "; ".join([*([each.reason] if each.reason else []), *each.doubts]) or "-"]
         for each in result.definitions

@@ -190,6 +190,14 @@ def _add_carry(carry: argparse.ArgumentParser) -> None:
     carry.add_argument("--partial", action="store_true", help="write what can be carried where something cannot")
     carry.add_argument("--reviewed", action="store_true", help="write what asks for a review: it has been looked at")
     carry.add_argument(
+        "--with-prerequisites",
+        type=int,
+        default=0,
+        metavar="N",
+        help="where it needs them, carry up to N earlier changes of the clone first; features among them are marked "
+        "(default: none)",
+    )
+    carry.add_argument(
         "--prove",
         action="store_true",
         help="run the change's own tests on the release, without the patch and with it, on the emulated NPU. Without "

@@ -4,13 +4,20 @@
     tools/carried --repo CLONE --release 0.18.0       one release
     tools/carried --repo CLONE --write                and keep docs/carried.json and docs/carried.md
     tools/carried --repo CLONE --write --only COMMIT  judge some again, and leave the other verdicts as they are
+    tools/carried --repo CLONE --with-prerequisites 3 and say which can be carried after up to three earlier ones
+    tools/carried --repo CLONE --having carried       judge those again whose kept verdict is one of these
     tools/carried --repo CLONE --prove                and put each that is carried in place on its release
+    tools/carried --repo CLONE --own-tests            and run its own tests, without the patch and with it
 
 With --prove every carried patch is written, found, applied on the emulated NPU with all its names resolved, compared
 with upstream's own difference, and reverted to the letter.
 
-Each change is judged within --limit seconds. Without --prove nothing is executed or imported: the code is read from
-the releases that `tools/upstream fetch` brought, and from a clone of vllm-ascend with its tags and release branches.
+With --own-tests only the changes are judged that have unit tests; a carried one runs them on the emulated NPU of its
+release. A test that fails without the patch only because a name is missing is counted apart.
+
+Each change is judged within --limit seconds. Without --prove and --own-tests nothing is executed or imported: the code
+is read from the releases that `tools/upstream fetch` brought, and from a clone of vllm-ascend with its tags and release
+branches.
 """
 
 from __future__ import annotations
@@ -28,13 +35,14 @@ from releases.pairs import find
 from releases.runner import interpreter
 from releases.store import Store, default_root
 
-from ascend_patches.carrying import onto
+from ascend_patches.carrying import onto, prerequisites
+from ascend_patches.carrying.change import Commit
 from ascend_patches.carrying.clone import Clone
 from ascend_patches.carrying.release_code import Code, code_of
 from ascend_patches.carrying.results import Result
 from ascend_patches.errors import AscendPatchesError
 
-from . import fixes, page, proving
+from . import by_their_tests, fixes, page, proving
 from .page import Verdict
 from .workers import judged
 
@@ -49,6 +57,11 @@ def main() -> int:
     parser.add_argument("--release", choices=fixes.STABLE, help="only this release")
     parser.add_argument("--write", action="store_true", help="keep the verdicts and the page")
     parser.add_argument("--prove", action="store_true", help="put what is carried in place on the release as well")
+    parser.add_argument("--own-tests", action="store_true", help="run the tests of each carried change that has some")
+    parser.add_argument(
+        "--with-prerequisites", type=int, default=0, metavar="N", help="carry up to N earlier ones first"
+    )
+    parser.add_argument("--having", nargs="+", default=[], metavar="VERDICT", help="only changes with these verdicts")
     parser.add_argument("--only", nargs="+", default=[], metavar="COMMIT", help="only these changes")
     parser.add_argument("--limit", type=float, default=_LIMIT, metavar="SECONDS", help="for one change; default 120")
     parser.add_argument("--jobs", type=int, default=_WORKERS, metavar="N", help="processes that judge; default 2")
@@ -56,10 +69,19 @@ def main() -> int:
     try:
         wrong = 0
         for release in [arguments.release] if arguments.release else fixes.STABLE:
-            verdicts, patches = judge(arguments.repo, release, arguments.only, arguments.jobs, arguments.limit)
+            verdicts, patches = judge(arguments, release)
             for where in ("branch", "main"):
                 counted = Counter(each["verdict"] for each in verdicts if each["where"] == where)
                 print(f"{release}, {where}: {dict(counted)}", flush=True)
+            if arguments.own_tests:
+                proofs = by_their_tests.prove_all(arguments.repo, release, patches, _say)
+                for each in verdicts:
+                    if each["commit"] in proofs:
+                        each["tests"] = by_their_tests.kept(proofs[each["commit"]])
+                counted = Counter(proof.shown for proof in proofs.values())
+                print(
+                    f"{release}: of {len(proofs)} carried changes with tests of their own: {dict(counted)}", flush=True
+                )
             if arguments.write:
                 keep(release, verdicts)
             if arguments.prove:
@@ -80,15 +102,10 @@ def _prove(release: str, patches: dict[str, proving.Written]) -> int:
     return bad
 
 
-def judge(
-    repo: str, release: str, only: list[str], jobs: int, limit: float
-) -> tuple[list[Verdict], dict[str, proving.Written]]:
+def judge(arguments: argparse.Namespace, release: str) -> tuple[list[Verdict], dict[str, proving.Written]]:
     """The verdict of each fix, printed as it is found, and what is written of each that is carried."""
     code = code_of_release(release)
-    with Clone(repo) as clone:
-        chosen = [("branch", each) for each in fixes.of_branch(clone, release)]
-        chosen += [("main", each) for each in fixes.of_main(clone, release)]
-    chosen = [(where, each) for where, each in chosen if not only or each.sha.startswith(tuple(only))]
+    chosen = _chosen(arguments, release)
     verdicts = [
         Verdict(number=commit.number, commit=commit.sha[:10], subject=commit.subject, where=where, verdict=page.NO_TIME)
         for where, commit in chosen
@@ -97,7 +114,8 @@ def judge(
     code.with_word("vllm")
     patches: dict[str, proving.Written] = {}
     tasks = [commit.sha for _, commit in chosen]
-    for index, answer, seconds in judged(tasks, partial(_open, repo, code), jobs, limit):
+    opened = partial(_open, arguments.repo, code, arguments.with_prerequisites)
+    for index, answer, seconds in judged(tasks, opened, arguments.jobs, arguments.limit):
         kept = verdicts[index]
         if answer is not None:
             facts, patch = answer
@@ -111,14 +129,41 @@ def judge(
     return verdicts, patches
 
 
-def _open(repo: str, code: Code) -> Callable[[str], tuple[Verdict, proving.Written | None]]:
+def _chosen(arguments: argparse.Namespace, release: str) -> list[tuple[str, Commit]]:
+    """The changes to judge, each with where it is: on main, or on the release's own branch."""
+    known = {each["commit"]: each["verdict"] for each in _kept().get(release, [])}
+    with Clone(arguments.repo) as clone:
+        chosen = [("branch", each) for each in fixes.of_branch(clone, release)]
+        chosen += [("main", each) for each in fixes.of_main(clone, release)]
+        if arguments.own_tests:
+            chosen = [(where, each) for where, each in chosen if by_their_tests.has_own_tests(clone.change(each.sha))]
+    if arguments.only:
+        chosen = [(where, each) for where, each in chosen if each.sha.startswith(tuple(arguments.only))]
+    if arguments.having:
+        chosen = [(where, each) for where, each in chosen if known.get(each.sha[:10]) in arguments.having]
+    return chosen
+
+
+def _open(repo: str, code: Code, most: int) -> Callable[[str], tuple[Verdict, proving.Written | None]]:
     clone = Clone(repo)
 
     def judge_one(commit: str) -> tuple[Verdict, proving.Written | None]:
-        result = onto.carry(clone.change(commit), code)
-        return _facts(result), proving.written(result, code) if result.verdict == "carried" else None
+        change = clone.change(commit)
+        alone = result = onto.carry(change, code)
+        if most and alone.verdict in ("partly", "not carried"):
+            result = prerequisites.carry(change, code, clone, most)
+        facts = _facts(alone)
+        if most:
+            facts["prerequisites"] = [
+                each.commit.sha[:10] for each in result.prerequisites if result.verdict == "carried"
+            ]
+        return facts, proving.written(result, code) if result.verdict == "carried" else None
 
     return judge_one
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _facts(result: Result) -> Verdict:
@@ -138,13 +183,30 @@ def code_of_release(release: str) -> Code:
     return code_of(roots, {"vllm-ascend": pair.ascend, "vllm": pair.vllm}, fixes.PACKAGES)
 
 
+def _kept() -> dict[str, list[Verdict]]:
+    """The verdicts that the page has."""
+    file = DOCS / "carried.json"
+    kept: dict[str, list[Verdict]] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return kept
+
+
+def _renewed(before: Verdict, now: Verdict) -> Verdict:
+    """A verdict as it is now, with what was not asked this time, as far as it still holds."""
+    if before["verdict"] != now["verdict"]:
+        return now
+    for name in ("prerequisites", "tests"):
+        if name in before and name not in now:
+            now[name] = before[name]  # type: ignore[literal-required]
+    return now
+
+
 def keep(release: str, verdicts: list[Verdict]) -> None:
     """Put verdicts into the page and its data; those that were judged before and are not among them stay."""
     file = DOCS / "carried.json"
-    known: dict[str, list[Verdict]] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    known = _kept()
     news = {each["commit"]: each for each in verdicts}
     before = known.get(release, [])
-    known[release] = [news.pop(each["commit"], each) for each in before] + list(news.values())
+    known[release] = [_renewed(each, news.pop(each["commit"], each)) for each in before] + list(news.values())
     ordered = {each: known[each] for each in fixes.STABLE if each in known}
     lines = ",\n".join(
         f"{json.dumps(each)}: [\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in ordered[each]) + "\n]"

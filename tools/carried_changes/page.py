@@ -9,6 +9,14 @@ from typing import TypedDict
 NO_TIME = "not judged in time"
 
 
+class Tests(TypedDict):
+    """What a change's own tests show: in words, and how many fail without it and pass with it."""
+
+    shown: str
+    mended: int
+    only_names: int
+
+
 class Verdict(TypedDict, total=False):
     """What one change comes to on one release. Facts only: no code of upstream's."""
 
@@ -19,6 +27,8 @@ class Verdict(TypedDict, total=False):
     verdict: str
     definitions: dict[str, int]
     at: str
+    prerequisites: list[str]
+    tests: Tests
 
 
 _HEAD = """\
@@ -31,35 +41,66 @@ carry` makes a patch of it. `already there`: the release has it. `review`: it me
 it; a person has to look. `partly`, `not carried`: the release's code is another; `ascend-patches carry` says where.
 Listed are the fixes that change Python files of the package only: those of main from the point where the release
 left it to the point where the next stable one did, and what is on the release's own branch after its tag, which no
-wheel has.
+wheel has. `after N more`: `--with-prerequisites` carries it after up to three earlier changes; they are named, and some
+are features.
 
-| release | fixes | carried | already there | review | partly | not carried | not judged in time |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+The last columns count the carried changes by their own unit tests, run on the emulated NPU without the patch and with
+it (`tools/carried --own-tests`): proved are those of which a test fails without it and passes with it; only names are
+those whose tests fail without it because a name cannot be imported or looked up, which proves less.
 """
+
+_COLUMNS = (
+    "release",
+    "fixes",
+    "carried",
+    "already there",
+    "review",
+    "partly",
+    "not carried",
+    NO_TIME,
+    "carried after others",
+    "proved by own tests",
+    "only names",
+)
+
+
+def _of_tests(each: Verdict) -> str:
+    """What a change's own tests show, in two words."""
+    if "tests" not in each:
+        return "-"
+    tests = each["tests"]
+    if tests["shown"] == "proved":
+        return f"{tests['mended']} mended"
+    return "only names" if tests["shown"] == "only names missing before" else str(tests["shown"])
 
 
 def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
     """The page."""
-    lines = [_HEAD.rstrip("\n")]
+    lines = [_HEAD, f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * len(_COLUMNS)}"]
     for release, verdicts in releases.items():
         for where in ("main", "branch"):
             chosen = [each for each in verdicts if each["where"] == where]
             counted = Counter(each["verdict"] for each in chosen)
             names = ("carried", "already there", "review", "partly", "not carried", NO_TIME)
             cells = [f"{release}, {where}", str(len(chosen)), *(str(counted[name]) for name in names)]
+            cells.append(str(sum(bool(each.get("prerequisites")) for each in chosen)))
+            shown = Counter(each["tests"]["shown"] for each in chosen if "tests" in each)
+            cells += [str(shown["proved"]), str(shown["only names missing before"])]
             lines.append(f"| {' | '.join(cells)} |")
     for release, verdicts in releases.items():
         lines += [
             "",
             f"## vllm-ascend {release}",
             "",
-            "| change | verdict | commit | subject |",
-            "| --- | --- | --- | --- |",
+            "| change | verdict | own tests | commit | subject |",
+            "| --- | --- | --- | --- | --- |",
         ]
         for each in verdicts:
             branch = " (its own branch)" if each["where"] == "branch" else ""
+            after = each.get("prerequisites")
+            verdict = f"{each['verdict']}{f', after {len(after)} more: ' + ', '.join(after) if after else ''}{branch}"
             number = f"#{each['number']}" if each["number"] else "-"
             # A subject such as [bugfix](cp) would be a link.
             subject = each["subject"].replace("|", "/").replace("<", "&lt;").replace("](", "]\\(")
-            lines.append(f"| {number} | {each['verdict']}{branch} | {each['commit']} | {subject} |")
+            lines.append(f"| {number} | {verdict} | {_of_tests(each)} | {each['commit']} | {subject} |")
     return "\n".join([*lines, ""])

@@ -28,6 +28,7 @@ _SECONDS = 1500
 class Written(NamedTuple):
     """The files of a carried change, and what its text shows to be wrong."""
 
+    name: str
     files: Mapping[str, str]
     wrong: tuple[str, ...]
 
@@ -35,7 +36,8 @@ class Written(NamedTuple):
 def written(result: Result, code: Code) -> Written:
     """The distribution of a result, and whether it is upstream's own difference."""
     wrong = tuple(said for each in result.carried if (said := other_difference(each)))
-    return Written(writing.contents(result, code, writing.patch_name(result, None)), wrong)
+    name = writing.patch_name(result, None)
+    return Written(name, writing.contents(result, code, name), wrong)
 
 
 def other_difference(definition: Definition) -> str:
