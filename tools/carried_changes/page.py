@@ -64,6 +64,17 @@ _COLUMNS = (
 )
 
 
+def _counted(title: str, chosen: Sequence[Verdict]) -> str:
+    """One line of the first table."""
+    counted = Counter(each["verdict"] for each in chosen)
+    shown = Counter(each["tests"]["shown"] for each in chosen if "tests" in each)
+    numbers = [len(chosen)]
+    numbers += [counted[name] for name in ("carried", "already there", "review", "partly", "not carried", NO_TIME)]
+    numbers.append(sum(bool(each.get("prerequisites")) for each in chosen))
+    numbers += [shown["proved"], shown["only names missing before"]]
+    return f"| {title} | {' | '.join(map(str, numbers))} |"
+
+
 def _of_tests(each: Verdict) -> str:
     """What a change's own tests show, in two words."""
     if "tests" not in each:
@@ -79,14 +90,9 @@ def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
     lines = [_HEAD, f"| {' | '.join(_COLUMNS)} |", f"|{' --- |' * len(_COLUMNS)}"]
     for release, verdicts in releases.items():
         for where in ("main", "branch"):
-            chosen = [each for each in verdicts if each["where"] == where]
-            counted = Counter(each["verdict"] for each in chosen)
-            names = ("carried", "already there", "review", "partly", "not carried", NO_TIME)
-            cells = [f"{release}, {where}", str(len(chosen)), *(str(counted[name]) for name in names)]
-            cells.append(str(sum(bool(each.get("prerequisites")) for each in chosen)))
-            shown = Counter(each["tests"]["shown"] for each in chosen if "tests" in each)
-            cells += [str(shown["proved"]), str(shown["only names missing before"])]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(_counted(f"{release}, {where}", [each for each in verdicts if each["where"] == where]))
+    every = [each for verdicts in releases.values() for each in verdicts if each["where"] == "main"]
+    lines.append(_counted("all, main", every))
     for release, verdicts in releases.items():
         lines += [
             "",
