@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ascend_patches.checks.encoder import PATCH, Encoder, Grids, given
+from ascend_patches.checks.encoder import PATCH, Encoder, Grids, configured, given, of_class
 
 _COLOURS = 3
 _BINS = 16
@@ -177,6 +177,31 @@ def _fun_audio_chat(module: Any, layers: int) -> Any:
     )
 
 
+def _omni_audio(module: Any, layers: int) -> Any:
+    return configured("qwen3_omni_moe", "Qwen3OmniMoeAudioEncoderConfig")(
+        d_model=144,
+        encoder_attention_heads=2,
+        encoder_layers=layers,
+        encoder_ffn_dim=96,
+        num_mel_bins=_BINS,
+        max_source_positions=64,
+        n_window=8,
+        n_window_infer=32,
+        downsample_hidden_size=8,
+        output_dim=48,
+    )
+
+
+def _of_recordings_in_chunks(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
+    frames = torch.tensor([number * rows * columns for number, rows, columns in grids])
+    # Of each chunk three convolutions leave an eighth.
+    chunks, rest = frames // (2 * model.n_window), frames % (2 * model.n_window)
+    convolved = chunks * (2 * model.n_window // 8) + (rest + 7) // 8
+    lengths, left = (each.to(pixels.device) for each in (frames, convolved))
+    found = model(pixels.T.contiguous(), feature_lens=lengths, aftercnn_lens=left)
+    return found if isinstance(found, torch.Tensor) else found.last_hidden_state
+
+
 def _of_speech(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
     frames = [number * rows * columns for number, rows, columns in grids]
     lengths = torch.tensor(frames, device=pixels.device)
@@ -214,6 +239,13 @@ PICTURE_ENCODERS = {
     "Ultravox": Encoder("ultravox", _ultravox, _tower_and_projector, _bins, call=_of_recordings),
     "Fun-Audio-Chat": Encoder(
         "funaudiochat", _fun_audio_chat, lambda m, c, _: m.FunAudioChatAudioEncoder(c), _bins, call=_of_speech
+    ),
+    "Qwen3-Omni's audio": Encoder(
+        "qwen3_omni_moe_thinker",
+        _omni_audio,
+        of_class("Qwen3OmniMoeAudioEncoder"),
+        _bins,
+        call=_of_recordings_in_chunks,
     ),
     "Muse Spark": Encoder(
         "vllm.models.muse_spark.common.vision",

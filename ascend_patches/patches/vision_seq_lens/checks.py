@@ -6,13 +6,18 @@ from ascend_patches.checks.check import NOWHERE
 from ascend_patches.checks.encoder_forward import checks
 from ascend_patches.checks.encoders import GRIDS
 from ascend_patches.declaring.gates import version_in
-from ascend_patches.patches.vision_seq_lens import audio_encoder_checks as audio_encoder
 
 INPUTS = {
     "images and a video": GRIDS,
     "images of one size": [[1, 4, 4], [1, 4, 4]],
     "as many windows as frames": [[2, 4, 8], [1, 4, 4], [1, 4, 4]],
 }
+RECORDINGS = {
+    "several recordings": [[1, 1, 70], [1, 1, 16], [1, 1, 33]],
+    "one recording": [[1, 1, 48]],
+    "a recording within a window": [[1, 1, 9]],
+}
+"""How many frames each has."""
 # Of these four layers of Qwen2.5-VL the last attends to whole frames, the others to windows.
 LAYERS = {"Qwen2-VL": 2, "Qwen2.5-VL": 4, "Qwen3-Omni": 2, "GLM-4.1V": 2, "Kimi-K2.5": 2}
 # There Kimi-K2.5 asks for interleaved pairs, and vllm-ascend turns halves: rotary-embedding mends that.
@@ -30,5 +35,6 @@ CHECKS = (
             mended=WRONGLY_TURNED if title == "Kimi-K2.5" else NOWHERE,
         )
     ),
-    *audio_encoder.CHECKS,
+    # Before, the encoder is that of transformers, which attends without vLLM.
+    *checks("Qwen3-Omni's audio", RECORDINGS, 2, where=version_in("vllm", ">=0.15")),
 )

@@ -53,10 +53,14 @@ _OMNI_0_17 = _omni(
 )
 _OMNI_0_18 = _omni("ascend_patches.patches.vision_seq_lens.qwen3_omni:forward_0_18")
 _OMNI_0_24 = _omni("ascend_patches.patches.vision_seq_lens.qwen3_omni:forward_0_24")
-_AUDIO = _made_in_forward(
+_AUDIO = _replaced(
     "Qwen3-Omni's audio",
     "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoder.forward",
-    _ONE_CALL,
+    "ascend_patches.patches.vision_seq_lens.qwen3_omni_audio:forward",
+    "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoder.__init__",
+    "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoder.compute_attn_mask_seqlen",
+    "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoder._get_cnn_output_lengths",
+    "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3OmniMoeAudioEncoderLayer.forward",
 )
 
 _CALLED_BY_MODULES = "vllm.model_executor.custom_op:CustomOp.forward"
