@@ -131,24 +131,6 @@ def lengths_read_at_once(wrapped: Wrapped, instance: Any, args: Arguments, kwarg
     return wrapped(*bound.args, **bound.kwargs)
 
 
-def one_call_of_lengths_read_at_once(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """The same for the forward of an encoder."""
-    if not serves():
-        return wrapped(*args, **kwargs)
-    with encoder_call():
-        return lengths_read_at_once(wrapped, instance, args, kwargs)
-
-
-def halved_chunks_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
-    """For a function of chunks and their lengths, which it reads one by one; a convolution then halves each."""
-    if current_call() is None or len(args) < 2:
-        return wrapped(*args, **kwargs)
-    chunks, lengths, *more = args
-    sizes = [chunk.shape[-1] for chunk in chunks]
-    announce([(size - 1) // 2 + 1 for size in sizes])
-    return wrapped(chunks, torch.tensor(sizes, dtype=lengths.dtype, device=_HOST), *more, **kwargs)
-
-
 def boundaries_on_host(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
     """For a layer's ``(query, key, value, boundaries)``, which reads its boundaries to split by them."""
     given = args[3] if len(args) > 3 else kwargs.get("cu_seqlens")

@@ -1,4 +1,4 @@
-"""The forward of Qwen3-Omni's audio encoder: what is read of lengths, what layers are told, and when upstream's runs."""
+"""The forward of Qwen3-Omni's audio encoder: what is read of lengths, what layers know, and when upstream's runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UPSTREAM = "upstream's forward, in an encoder call: "
 
 
 class Model(torch.nn.Module):
-    """Chunks of 16 frames, of which convolutions leave 2; windows of two chunks. Its only layer notes what it is told."""
+    """Chunks of 16 frames, of which convolutions leave 2; windows of two. Its only layer notes what it is told."""
 
     n_window, n_window_infer = 8, 32
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 import emulated_npu
 from ascend_patches.npu import vision_transformers as advice
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.host_lengths import known_lengths
 
 NPU = "npu:0"
 
@@ -24,14 +22,13 @@ def lengths_given(features: Any, feature_lens: torch.Tensor, aftercnn_lens: torc
     return [feature_lens.device.type, feature_lens.tolist(), aftercnn_lens.tolist()]
 
 
-@pytest.mark.parametrize("around", [advice.lengths_read_at_once, advice.one_call_of_lengths_read_at_once])
 @pytest.mark.parametrize("named", [False, True], ids=["in order", "by name, the other way round"])
-def test_lengths_before_and_after_convolutions_are_read_in_one_copy(around: Callable[..., Any], named: bool) -> None:
+def test_lengths_before_and_after_convolutions_are_read_in_one_copy(named: bool) -> None:
     before, after = on_device(9, 4), on_device(5, 2)
     args = (None,) if named else (None, before, after)
     kwargs = {"aftercnn_lens": after, "feature_lens": before} if named else {}
     with emulated_npu.record() as log:
-        assert around(lengths_given, None, args, kwargs) == ["cpu", [9, 4], [5, 2]]
+        assert advice.lengths_read_at_once(lengths_given, None, args, kwargs) == ["cpu", [9, 4], [5, 2]]
     assert len(log.device_to_host) == 1
 
 
@@ -85,17 +82,3 @@ def test_outside_of_a_call_a_layer_splits_as_it_did() -> None:
 def test_a_layer_of_one_sequence_per_row_is_given_no_boundaries() -> None:
     with encoder_call():
         assert advice.boundaries_on_host(split_by, None, (0, 0, 0), {}) is None
-
-
-def masks_of(chunks: Any, lengths: torch.Tensor) -> Any:
-    return [int(length.item()) for length in lengths]
-
-
-def test_chunks_say_their_lengths_and_what_a_convolution_leaves_of_them() -> None:
-    chunks = [torch.zeros(3, size).to("npu") for size in (8, 5)]
-    with emulated_npu.record() as log, encoder_call():
-        assert advice.halved_chunks_known(masks_of, None, (chunks, on_device(8, 5)), {}) == [8, 5]
-        known = known_lengths(on_device(0, 4, 7), 7)
-    assert known is not None
-    assert known.values == (4, 3)
-    assert log.device_to_host == []

@@ -32,7 +32,7 @@ LEFT = (
     Left("Ovis2.5", "its processor leaves the grids on the device, where they are read once"),
     Left("Isaac", "its model moves the grids to the device before its encoder, where they are read once"),
     Left("Ultravox", "its processor leaves the lengths of recordings on the device, where all are read at once"),
-    Left("Fun-Audio-Chat", "its lengths are read once, before it, and it reads those of its chunks itself"),
+    Left("Fun-Audio-Chat", "its model computes the lengths of recordings on the device, where all are read at once"),
     Left("Qwen3-Omni's audio", "its model moves the lengths of recordings to the device, where all are read at once"),
     Left("DeepSeek-V4", "is given boundaries on the device alone; only encoder graphs take this way"),
     Left(

@@ -24,8 +24,6 @@ _LARGEST_SIDE = "ascend_patches.npu.vision_transformers:largest_side_known"
 _WINDOWS = "ascend_patches.npu.vision_transformers:windows_known"
 _ORDER = "ascend_patches.npu.vision_transformers:order_made_on_host"
 _READ_AT_ONCE = "ascend_patches.npu.vision_transformers:lengths_read_at_once"
-_CALL_READ_AT_ONCE = "ascend_patches.npu.vision_transformers:one_call_of_lengths_read_at_once"
-_HALVED_CHUNKS = "ascend_patches.npu.vision_transformers:halved_chunks_known"
 _BOUNDARIES_BY_HOST = "ascend_patches.npu.vision_transformers:boundaries_on_host"
 _OF_LENGTHS = "ascend_patches.npu.vision_transformers:boundaries_of_lengths_known"
 _MASKED = "ascend_patches.npu.vision_transformers:masked_sequences_known"
@@ -206,11 +204,17 @@ ROWS = (
         "Fun-Audio-Chat",
         "0.16",
         (
-            _advice("vllm.model_executor.models.funaudiochat:FunAudioChatAudioEncoder.forward", _CALL_READ_AT_ONCE),
-            _prepared(
-                "vllm.model_executor.models.funaudiochat:FunAudioChatAudioEncoder.padded_and_mask_function",
-                _HALVED_CHUNKS,
+            Rewrite(
+                "vllm.model_executor.models.funaudiochat:FunAudioChatAudioEncoder.forward",
+                replace="ascend_patches.patches.more_encoders.fun_audio_chat:forward",
+                original_as="upstream_forward",
             ),
+        ),
+        (
+            "vllm.model_executor.models.funaudiochat:FunAudioChatAudioEncoder.__init__",
+            "vllm.model_executor.models.funaudiochat:FunAudioChatAudioEncoder.dtype",
+            "vllm.model_executor.models.funaudiochat:FunAudioChatAudioEncoder.padded_and_mask_function",
+            "vllm.model_executor.models.funaudiochat:FunAudioChatAudioEncoderLayer.forward",
         ),
     ),
     Row("Kanana-V", "0.14", (_advice("vllm.model_executor.models.kanana_v:CustomQwen2VLVE.forward", _FRAMES),)),

@@ -8,10 +8,8 @@ the device would know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.nn.functional import gelu
 from torch.nn.utils.rnn import pad_sequence
@@ -20,6 +18,7 @@ from ascend_patches.npu.encoder_call import encoder_call
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import hand_over
+from ascend_patches.npu.recordings import boundaries, halved, lengths_at_once, no_padding, pieces
 
 if TYPE_CHECKING:
     # The release's own, which is here while the patch is applied.
@@ -35,30 +34,19 @@ def forward(
     if not serves():
         return upstream_forward(self, input_features, feature_lens, aftercnn_lens)
     with encoder_call():
-        lengths = _lengths(feature_lens, aftercnn_lens, input_features.device)
+        lengths = lengths_at_once(feature_lens, aftercnn_lens, input_features.device)
         if lengths is None:
             return upstream_forward(self, input_features, feature_lens, aftercnn_lens)
         return _forward(self, input_features, *lengths)
 
 
-def _lengths(frames: torch.Tensor, convolved: torch.Tensor, device: torch.device) -> tuple[list[int], list[int]] | None:
-    """How long recordings are before and after the convolutions; None of what upstream has a way of its own for."""
-    alike = frames.shape == convolved.shape and frames.dtype == convolved.dtype and frames.dim() == 1
-    if not alike or frames.is_floating_point() or {frames.device, convolved.device} != {device}:
-        return None
-    before, after = torch.stack((frames, convolved)).tolist()
-    return (before, after) if all(count > 0 for count in before) else None
-
-
 def _forward(model: Any, input_features: torch.Tensor, frames: Sequence[int], convolved: Sequence[int]) -> torch.Tensor:
     chunk = 2 * model.n_window
-    chunks = list(chain.from_iterable(_pieces(count, chunk) for count in frames))
-    rows = [_convolved(length) for length in chunks]
-    window = max(rows) * (model.n_window_infer // chunk)
-    sequences = list(chain.from_iterable(_pieces(count, window) for count in convolved))
-    kept = np.flatnonzero(np.arange(max(rows)) < np.array(rows)[:, None])
-    boundaries = np.cumsum([0, *sequences], dtype=np.int32)
-    kept_there, cu_seqlens = to_device(input_features.device, *map(torch.from_numpy, (kept, boundaries)))
+    chunks = pieces(frames, chunk)
+    rows = halved(chunks, _CONVOLUTIONS)
+    sequences = pieces(convolved, max(rows) * (model.n_window_infer // chunk))
+    kept = torch.from_numpy(no_padding(rows).ravel().nonzero()[0])
+    kept, cu_seqlens = to_device(input_features.device, kept, boundaries(sequences))
     hand_over(cu_seqlens, sequences)
     padded = pad_sequence(input_features.T.split(chunks, dim=0), batch_first=True).transpose(1, 2).unsqueeze(1)
     batch = model.conv_chunksize
@@ -67,7 +55,7 @@ def _forward(model: Any, input_features: torch.Tensor, frames: Sequence[int], co
     count, channels, bins, time = embedded.size()
     embedded = model.conv_out(embedded.permute(0, 3, 1, 2).contiguous().view(count, time, channels * bins))
     places = model.positional_embedding.positional_embedding[:time, :].unsqueeze(0).to(embedded.dtype)
-    hidden = (embedded + places).flatten(0, 1).index_select(0, kept_there)
+    hidden = (embedded + places).flatten(0, 1).index_select(0, kept)
     longest = model.compute_attn_mask_seqlen(cu_seqlens)
     for layer in model.layers:
         hidden = layer(hidden, cu_seqlens, longest)
@@ -79,16 +67,3 @@ def _convolve(model: Any, chunks: torch.Tensor) -> torch.Tensor:
     for convolution in (model.conv2d1, model.conv2d2, model.conv2d3):
         chunks = gelu(convolution(chunks))
     return chunks
-
-
-def _pieces(length: int, whole: int) -> list[int]:
-    """The sizes of the pieces that a length is cut into, of which the last may be shorter."""
-    full, rest = divmod(length, whole)
-    return [whole] * full + [rest] * (rest > 0)
-
-
-def _convolved(length: int) -> int:
-    """What convolutions, each of which halves, leave of a chunk."""
-    for _ in range(_CONVOLUTIONS):
-        length = (length - 1) // 2 + 1
-    return length
