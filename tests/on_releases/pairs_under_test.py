@@ -23,6 +23,9 @@ REPRESENTATIVE = (
 NEWEST = ("vllm==0.32.0", "vllm-ascend==0.18.0", "vllm-ascend==0.30.0rc2")
 """The newest of them, and the one that most teams run: what costly tests run on when time is short."""
 
+ALONE = ("vllm==0.13.0", "vllm==0.32.0", "vllm==0.33.0")
+"""The releases of vLLM alone that the usual run asks for the whole contract: the first and the last that are served."""
+
 
 def by_name(pairs: list[Pair]) -> Any:
     """Parametrises a test over pairs; ``-k vllm-ascend-0.18.0`` picks one."""
