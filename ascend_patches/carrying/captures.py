@@ -1,42 +1,65 @@
-"""What took a function when its module ran: assignments like ``vllm.module.Class.method = function``, tables, defaults.
-
-A function that is replaced later does not reach these. A plain assignment to an attribute can be made again; anything
-else cannot.
-"""
+"""Whether a replaced function or value reaches all that took the old one while modules were imported."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from ascend_patches.carrying.inventory import FunctionNode, Item
+from ascend_patches.carrying import import_time
+from ascend_patches.carrying.import_time import Use
 from ascend_patches.carrying.release_code import Code, Module
 from ascend_patches.carrying.usage import dotted
 
+_PATCHES = "/patch/"
 
-def captured(code: Code, module: Module, item: Item) -> tuple[tuple[str, ...], str]:
-    """The targets that hold a function besides its own, and why some holder is out of reach."""
+
+class Captured(NamedTuple):
+    """The targets that hold a function besides its own, why one is out of reach, and which may be."""
+
+    also_at: tuple[str, ...]
+    refusal: str
+    doubts: tuple[str, ...]
+
+
+def captured(code: Code, module: Module, path: str) -> Captured:
+    """What took a function of a module while it, or any other module, was imported."""
     also: list[str] = []
-    for items in module.inventory.items.values():
-        for other in items:
-            if other.path == item.path or (other.kind == "class" and not item.scope):
-                continue
-            if not _mentions(other, item):
-                continue
-            place = assigned_to(code, module, other.node, item.path)
-            if place is not None:
-                also.append(place)
-            elif not _is_plain_alias(other, item):
-                shown = other.path.removeprefix("statement ").partition("\n")[0][:60]
-                return (), f"`{shown}` took it when the module ran"
-    return tuple(also), ""
+    doubts: list[str] = []
+    for use in import_time.uses(code, module.name, path):
+        if use.is_name and "." not in path:
+            continue
+        place = assigned_to(code, use.module, use.statement, use.node)
+        if place is not None and "." not in place.partition(":")[2] and not use.stands_in_module:
+            continue  # what a module holds is found by its identity
+        if use.module is module and place is not None and not use.stands_in_module and _PATCHES in module.path:
+            continue  # looked at where the release's patches are
+        if use.module is module:
+            if place is None:
+                return Captured((), f"`{use.shown}` took it when the module ran", ())
+            also.append(place)
+        elif place is None or _PATCHES not in use.module.path:
+            # What a patch module of the release puts somewhere is looked at where its patches are.
+            doubts.append(_too_early(use, "takes it"))
+    for use in import_time.calls(code, module.name, path):
+        if use.module is module:
+            return Captured((), f"`{use.shown}` called it when the module ran", ())
+        doubts.append(_too_early(use, "runs it"))
+    return Captured(tuple(dict.fromkeys(also)), "", tuple(dict.fromkeys(doubts)))
 
 
-def assigned_to(code: Code, module: Module, node: ast.stmt, path: str = "") -> str | None:
+def read(code: Code, module: Module, path: str) -> str:
+    """Why a changed value would not reach all that read the old one while modules were imported; empty if it does."""
+    for use in _readings(code, module, path):
+        return f"{use.module.name} took its value when it was imported: {use.shown}"
+    return ""
+
+
+def assigned_to(code: Code, module: Module, node: ast.stmt, value: ast.expr | None = None) -> str | None:
     """The target that ``a.b.c = function`` sets; None where the statement is another one."""
     if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], ast.Attribute):
         return None
-    value = dotted(node.value)
-    if not value or (path and value != path):
+    if not dotted(node.value) or (value is not None and node.value is not value):
         return None
     return place_of(code, module, dotted(node.targets[0]))
 
@@ -56,38 +79,13 @@ def place_of(code: Code, module: Module, name: str) -> str | None:
     return None
 
 
-def _mentions(other: Item, item: Item) -> bool:
-    """Whether an item uses a function at the time when its module or class runs."""
-    if other.kind == "import":
-        return False
-    runs: list[ast.AST] = [other.node]
-    if isinstance(other.node, FunctionNode):
-        arguments = other.node.args
-        runs = [*other.node.decorator_list, *arguments.defaults, *filter(None, arguments.kw_defaults)]
-    elif isinstance(other.node, ast.ClassDef):
-        runs = [*other.node.decorator_list, *other.node.bases, *other.node.keywords]
-    for run in runs:
-        for node in ast.walk(run):
-            if (
-                not item.scope
-                and isinstance(node, ast.Name)
-                and node.id == item.path
-                and isinstance(node.ctx, ast.Load)
-            ):
-                return True
-            if item.scope and isinstance(node, ast.Attribute) and dotted(node) == item.path:
-                return True
-            if item.scope and other.scope == item.scope and isinstance(node, ast.Name) and node.id == item.name:
-                return isinstance(node.ctx, ast.Load)
-    return False
+def _too_early(use: Use, what: str) -> str:
+    return f"{use.module.name} {what} when it is imported, which may be before the patch is in place: `{use.shown}`"
 
 
-def _is_plain_alias(other: Item, item: Item) -> bool:
-    """``alias = function`` in a module, which is found and rebound by identity."""
-    return (
-        not item.scope
-        and not other.scope
-        and isinstance(other.node, ast.Assign)
-        and isinstance(other.node.value, ast.Name)
-        and all(isinstance(target, ast.Name) for target in other.node.targets)
-    )
+def _readings(code: Code, module: Module, path: str) -> Iterator[Use]:
+    yield from import_time.uses(code, module.name, path)
+    # Methods of the class and functions of the module read it as well; some of these are called at once.
+    name = path.rpartition(".")[2]
+    for user in import_time.users(module, name if "." not in path else path.partition(".")[0]):
+        yield from import_time.calls(code, module.name, user)

@@ -137,7 +137,7 @@ def annotated(code: Code, module: str, annotation: ast.expr | None) -> ClassPlac
     if isinstance(annotation, ast.Name):
         return code.class_at(module, annotation.id)
     if isinstance(annotation, ast.Attribute):
-        return code._class_of(module, annotation)
+        return code.class_named(module, annotation)
     return None
 
 
@@ -170,7 +170,7 @@ def _class_of_call(code: Code, module: str, place: ClassPlace | None, call: ast.
             found = code.method(place, call.func.attr)
             if found is not None and isinstance(found[1], FunctionNode):
                 return annotated(code, found[0].module, found[1].returns)
-        made = code._class_of(module, call.func)
+        made = code.class_named(module, call.func)
         if made is not None:
             return made
     return None

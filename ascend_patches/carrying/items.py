@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from ascend_patches.carrying import captures, doubting, merging, moving
 from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.class_making import makes_more_than_a_class, runs_when_made
 from ascend_patches.carrying.decorated_classes import hidden_by
 from ascend_patches.carrying.effects import module_run_by
-from ascend_patches.carrying.inventory import Inventory, Item, inventory, parsed
-from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory, parsed
+from ascend_patches.carrying.release_code import Code, other_binding
 from ascend_patches.carrying.results import Definition, LeftOut
 from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.values import Values
@@ -107,9 +108,26 @@ class Items:
         sides = Sides(old[0] if old else None, new[0], release[0] if release else None, before, after, there, place)
         self.sides[id(definition)] = sides
         handler(definition, sides)
+        self._heed_rivals(definition, sides)
         hidden = hidden_by(self.code, definition.module, definition.scope) if definition.scope else ""
         if hidden and definition.is_carried:
             definition.refuse("cannot", f"@{hidden} puts something that is no class in place of {definition.scope}")
+
+    def _heed_rivals(self, definition: Definition, sides: Sides) -> None:
+        """Refuse what the release binds in another way as well, or makes under a condition only."""
+        if not definition.is_carried or definition.kind not in ("function", "attribute"):
+            return
+        release = sides.release
+        name = definition.path.rpartition(".")[2]
+        reason = runs_when_made(self.code, definition.module, definition.scope, name) if definition.scope else ""
+        if reason and definition.kind == "function":
+            definition.refuse("cannot", reason)
+        elif release is not None:
+            rival = other_binding(self.code, definition.file, release)
+            if rival:
+                definition.refuse("cannot", f"the release binds {definition.path} again: {rival}")
+            elif release.conditions:
+                definition.doubts.append(f"it is there only under `{' and '.join(release.conditions)}`")
 
     def bring(self, item: Item, sides: Sides, place: str) -> None:
         """Carry an import along that upstream's file had already, as if the change had added it."""
@@ -152,9 +170,11 @@ class Items:
         module = self.code.module_at(definition.file)
         if not definition.is_carried or sides.release is None or module is None:
             return
-        definition.also_at, reason = captures.captured(self.code, module, sides.release)
-        if reason:
-            definition.refuse("cannot", reason)
+        found = captures.captured(self.code, module, definition.path)
+        definition.also_at = found.also_at
+        definition.doubts += found.doubts
+        if found.refusal:
+            definition.refuse("cannot", found.refusal)
 
     def _merge(self, definition: Definition, sides: Sides) -> None:
         old, new, release = sides.old, sides.new, sides.release
@@ -231,6 +251,12 @@ class Items:
             ]
             if foreign:
                 definition.refuse("cannot", f"@{foreign[0]} runs when the class is made, and cannot be undone")
+                return
+            more = makes_more_than_a_class(self.code, definition.module, node) if isinstance(node, ast.ClassDef) else ""
+            for inner in ast.walk(node):
+                more = more or (_undecorable(inner) if isinstance(inner, FunctionNode) else "")
+            if more:
+                definition.refuse("cannot", more)
                 return
             definition.refuse("added", "")
             definition.text = sides.after.source(sides.new)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ascend_patches.carrying.at_import import Ran, run_at_import
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory
 from ascend_patches.carrying.usage import Called, calls_in, dotted
@@ -35,6 +36,11 @@ class Module:
         """The attributes that it reads without a question about versions or features around them, dotted and bare."""
         nodes = [node for node in unguarded(self.inventory.tree) if isinstance(node, ast.Attribute)]
         return frozenset(name for node in nodes for name in (node.attr, dotted(node)) if name)
+
+    @cached_property
+    def at_import(self) -> list[Ran]:
+        """What runs while it is imported."""
+        return run_at_import(self.inventory.tree)
 
     @cached_property
     def read(self) -> frozenset[str]:
@@ -245,7 +251,7 @@ class Code:
         for base in place.node.bases:
             node = base.value if isinstance(base, ast.Subscript) else base
             text = ast.unparse(node)
-            found = self._class_of(place.module, node)
+            found = self.class_named(place.module, node)
             if found is not None and found.target != place.target:
                 here.append(found)
             elif text not in ("object", "Generic", "Protocol", "ABC", "abc.ABC"):
@@ -305,7 +311,8 @@ class Code:
                             waiting.append(candidate)
         return found
 
-    def _class_of(self, module: str, node: ast.expr) -> ClassPlace | None:
+    def class_named(self, module: str, node: ast.expr) -> ClassPlace | None:
+        """The class that an expression of names leads to."""
         if isinstance(node, ast.Name):
             return self.class_at(module, node.id)
         if isinstance(node, ast.Attribute):
@@ -324,6 +331,14 @@ class Code:
                     return self.class_at(name, ".".join(parts[count:]))
         return None
 
+    def module_named(self, module: Module, name: str) -> str:
+        """The module that ``a.b.c`` is in a module; empty where it is none."""
+        first, _, rest = name.partition(".")
+        origin = self.origin(module.name, first)
+        if origin is None or origin[1]:
+            return ""
+        return f"{origin[0]}.{rest}" if rest else origin[0]
+
     def _follow(self, module: Module, item: Item, hops: int) -> list[Item]:
         if item.kind != "import" or item.alias is None or not isinstance(item.node, ast.ImportFrom):
             return [item]
@@ -332,6 +347,33 @@ class Code:
             return [item]
         found = self.lookup(source, item.alias.name, hops - 1)
         return found if found is not None else []
+
+
+def other_binding(code: Code, path: str, item: Item) -> str:
+    """What binds the name of a release's item besides the item itself: an import, a loop, ``global``, ``del``."""
+    module = code.module_at(path)
+    if module is None:
+        return ""
+    if item.scope:
+        rivals = [*module.inventory.items.get(f"import {item.path}", []), *module.inventory.items.get(item.path, [])]
+        rivals += [
+            each
+            for items in module.inventory.items.values()
+            for each in items
+            if each.kind == "statement" and each.scope == item.scope and item.name in _bound_by(each.node)
+        ]
+    else:
+        rivals = module.bound.get(item.path, [])
+    for rival in rivals:
+        if rival.node is not item.node and not rival.for_types_only:
+            return ast.unparse(rival.node).partition("\n")[0][:60]
+    if not item.scope:
+        for node in ast.walk(module.inventory.tree):
+            if isinstance(node, ast.Global) and item.name in node.names:
+                return f"`global {item.name}` in a function"
+            if isinstance(node, ast.Delete) and any(isinstance(t, ast.Name) and t.id == item.name for t in node.targets):
+                return ast.unparse(node)
+    return ""
 
 
 def _words_of(texts: dict[str, str]) -> dict[str, list[str]]:

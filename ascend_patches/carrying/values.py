@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from ascend_patches.carrying import captures
 from ascend_patches.carrying.change import module_of
-from ascend_patches.carrying.inventory import FunctionNode, Item
+from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition
 from ascend_patches.carrying.sides import Sides
 
+_COMPARABLE = ("frozenset", "set", "tuple", "list", "dict", "int", "float", "str", "bool", "os.getenv", "os.environ.get")
 _FIELDS = ("dataclass", "Enum", "Flag", "NamedTuple", "TypedDict", "BaseModel", "config", "Structure")
 
 
@@ -49,6 +51,9 @@ class Values:
                 definition.refuse("conflict", "the release has another value")
                 return
             reason = self.spread(definition, sides)
+            fresh = _compared_in_vain(sides.release.node)
+            if not reason and fresh:
+                reason = f"the release's value is made by `{fresh[:60]}`, and is not known again in a process"
             if reason:
                 definition.refuse("cannot", reason)
                 return
@@ -64,31 +69,23 @@ class Values:
         definition.text = sides.after.source(sides.new)
 
     def spread(self, definition: Definition, sides: Sides) -> str:
-        """Why a changed value would not reach all that took the old one when it was imported."""
-        name = sides.new.name
-        release = sides.there
-        for items in release.items.values():
-            for item in items:
-                if item.path == sides.new.path:
-                    continue
-                if item.kind in ("attribute", "statement", "class") and _mentions(
-                    item.node if item.kind != "class" else _heading(item.node), name
-                ):
-                    return f"module code that has run uses {name}: {item.path.removeprefix('statement ')[:60]}"
-                if item.kind == "function" and _mentions(_signature(item.node), name):
-                    return f"the signature of {item.path} took {name} when the module ran"
-        if sides.new.scope:
-            return ""
-        module = module_of(sides.place)
-        for path in self.code.with_word(name):
-            other = self.code.module_at(path)
-            if other is None or path == sides.place:
+        """Why a changed value would not reach all that took the old one while modules were imported."""
+        module = self.code.module_at(sides.place)
+        if module is None:
+            return "its module cannot be read"
+        path = sides.new.path.removeprefix("import ")
+        reason = captures.read(self.code, module, path)
+        if reason or sides.new.scope:
+            return reason
+        for file in self.code.with_word(path):
+            other = self.code.module_at(file)
+            if other is None or file == sides.place:
                 continue
             for node in ast.walk(other.inventory.tree):
-                if not isinstance(node, ast.ImportFrom) or self.code.absolute(other, node) != module:
+                if not isinstance(node, ast.ImportFrom) or self.code.absolute(other, node) != module.name:
                     continue
-                if any(alias.name in (name, "*") for alias in node.names):
-                    return f"{other.name} took {name} when it was imported"
+                if any(alias.name in (path, "*") for alias in node.names):
+                    return f"{other.name} took {path} when it was imported"
         return ""
 
     def _has_fields(self, definition: Definition, sides: Sides) -> bool:
@@ -159,19 +156,15 @@ class Values:
         return theirs is not None and theirs == self.code.origin(module.name, bound)
 
 
-def _mentions(node: ast.AST, name: str) -> bool:
-    return any(isinstance(inner, ast.Name) and inner.id == name for inner in ast.walk(node))
-
-
-def _heading(node: ast.stmt) -> ast.AST:
-    assert isinstance(node, ast.ClassDef)
-    return ast.Tuple(elts=[*node.bases, *(each.value for each in node.keywords), *node.decorator_list], ctx=ast.Load())
-
-
-def _signature(node: ast.stmt) -> ast.AST:
-    assert isinstance(node, FunctionNode)
-    defaults = [*node.args.defaults, *(each for each in node.args.kw_defaults if each is not None)]
-    return ast.Tuple(elts=[*defaults, *node.decorator_list], ctx=ast.Load())
+def _compared_in_vain(node: ast.stmt) -> str:
+    """What in a value's expression makes another object each time, by which no value is known again."""
+    value = getattr(node, "value", None)
+    for inner in ast.walk(value) if value is not None else ():
+        if isinstance(inner, (ast.Lambda, ast.GeneratorExp, ast.Await, ast.Yield)):
+            return ast.unparse(inner)
+        if isinstance(inner, ast.Call) and ast.unparse(inner.func) not in _COMPARABLE:
+            return ast.unparse(inner)
+    return ""
 
 
 def _one_import(item: Item) -> str:
