@@ -71,3 +71,40 @@ def returned(function: _Function) -> set[int]:
 
 def is_static(function: _Function) -> bool:
     return any(ast.unparse(each) == "staticmethod" for each in function.decorator_list)
+
+
+def nature(function: _Function) -> str:
+    """What a function is to those that use it."""
+    decorators = [ast.unparse(each).partition("(")[0] for each in function.decorator_list]
+    kind = "a coroutine" if isinstance(function, ast.AsyncFunctionDef) else "a function"
+    if _yields(function):
+        kind = "an async generator" if kind == "a coroutine" else "a generator"
+    for name in decorators:
+        last = name.rpartition(".")[2]
+        if last in ("property", "cached_property") or name.endswith((".setter", ".getter", ".deleter")):
+            return f"a property of {kind}"
+        if last in ("staticmethod", "classmethod", "contextmanager", "asynccontextmanager"):
+            kind = f"{kind} under @{last}"
+    return kind
+
+
+def _yields(function: _Function) -> bool:
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Yield, ast.YieldFrom)):
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            waiting += list(ast.iter_child_nodes(node))
+    return False
+
+
+def is_super(call: ast.Call, name: str) -> bool:
+    """Whether a call is ``super().name(...)``."""
+    function = call.func
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == name
+        and isinstance(function.value, ast.Call)
+        and ast.unparse(function.value.func) == "super"
+    )

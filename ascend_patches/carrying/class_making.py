@@ -13,7 +13,7 @@ _AT_CREATION = (
     *("_generate_next_value_", "__instancecheck__", "__slots__", "__get_pydantic_core_schema__"),
 )
 _OF_METACLASSES = ("__new__", "__init__", "__call__")
-_CLOSED = ("NamedTuple", "Struct", "BaseModel", "TypedDict", "Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")
+_CLOSED = ("NamedTuple", "Struct", "BaseModel")
 _PLAIN_STATEMENTS = (*FunctionNode, ast.ClassDef, ast.Pass, ast.Assign, ast.AnnAssign)
 
 
@@ -62,13 +62,17 @@ def makes_more_than_a_class(code: Code, module: str, node: ast.ClassDef) -> str:
             for keyword in owner.node.keywords:
                 if keyword.arg == "metaclass" and dotted(keyword.value).rpartition(".")[2] != "ABCMeta":
                     return f"its metaclass {ast.unparse(keyword.value)} runs when it is made"
-    if any(keyword.arg != "metaclass" or dotted(keyword.value).rpartition(".")[2] != "ABCMeta" for keyword in node.keywords):
+    if any(
+        keyword.arg != "metaclass" or dotted(keyword.value).rpartition(".")[2] != "ABCMeta" for keyword in node.keywords
+    ):
         return "what its class line is given runs when it is made"
     return ""
 
 
 def _is_metaclass(code: Code, place: ClassPlace) -> bool:
-    return any(each.rpartition(".")[2] in ("type", "ABCMeta", "EnumMeta", "EnumType") for each in code.lineage(place)[1])
+    return any(
+        each.rpartition(".")[2] in ("type", "ABCMeta", "EnumMeta", "EnumType") for each in code.lineage(place)[1]
+    )
 
 
 def _has_slots(owner: ClassPlace) -> bool:

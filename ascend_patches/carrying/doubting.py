@@ -6,16 +6,18 @@ import ast
 from collections import Counter
 from collections.abc import Sequence
 
-from ascend_patches.carrying import call_fit, merging
-from ascend_patches.carrying.inventory import FunctionNode, inventory, parsed
+from ascend_patches.carrying import call_fit, merging, users_fit
+from ascend_patches.carrying.inventory import FunctionNode, parsed
 from ascend_patches.carrying.merging import Merged, Unit
+from ascend_patches.carrying.other_meanings import other_meanings
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.usage import dotted, usage
-from ascend_patches.carrying.using import called_functions, callers, readers
-from ascend_patches.upstream import fingerprints
+from ascend_patches.carrying.using import readers
 
+_TELLING = 20
+"""As long as a statement has to be before it is known again in another function."""
 _TRIVIAL = ("pass", "return", "continue", "break", "else:", "try:", "(docstring)")
 
 
@@ -33,10 +35,11 @@ def merge_doubts(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Un
         doubts += _other_blocks(base, theirs, ours, merged.units)
     doubts += _there_already(base, theirs, ours)
     doubts += _other_values(base, theirs, ours)
+    doubts += _other_order(theirs, ours, merged.units)
     return list(dict.fromkeys(doubts))
 
 
-def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code) -> None:
+def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code, upstream: Code | None) -> None:
     """Add to each carried definition what its surroundings make doubtful."""
     touched = {definition.target for definition in result.definitions}
     for definition in result.carried:
@@ -44,11 +47,18 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code)
         if pair is None:
             continue
         if definition.kind == "function":
-            _other_callees(definition, pair, result, release, touched)
-            _changed_signature(definition, pair, carried, touched, result)
+            unfit, notes = users_fit.misfits(definition, pair, carried, touched)
+            definition.doubts += unfit
+            result.callers += notes
             _dropped_attributes(definition, pair, carried)
             if definition.verdict == "added":
                 _hides(definition, pair, release)
+        if definition.kind == "function":
+            _elsewhere_already(definition, pair)
+        if upstream is not None and definition.kind in ("function", "attribute"):
+            _uncovered(definition, release, upstream)
+        if upstream is not None:
+            definition.doubts += other_meanings(definition, pair, release, upstream, touched)
         if definition.verdict == "added" and definition.kind in ("function", "class"):
             _unused(definition, carried)
     _pointless(result)
@@ -114,59 +124,63 @@ def _other_values(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[U
     return found
 
 
-def _other_callees(definition: Definition, pair: Sides, result: Result, release: Code, touched: set[str]) -> None:
-    """Functions that the change newly calls, and that were other functions where the change was made."""
-    node = parsed(definition.text)
-    if result.change.base is None or node is None:
-        return
-    in_class = bool(definition.scope)
-    # What was called before as well fits by its parameters, or is refused for them.
-    before = [usage(each.node, in_class).calls for each in (pair.old, pair.release) if each is not None]
-    known = {call.callee for calls in before for call in calls}
-    new = [call for call in usage(node, in_class).calls if call.callee not in known]
-    for target, path, function in called_functions(release, definition.module, definition.scope, new):
-        if target in touched:
-            continue
-        text = result.change.base(path)
-        try:
-            there = inventory(text).one(target.partition(":")[2]) if text is not None else None
-        except (SyntaxError, ValueError):
-            there = None
-        if there is not None and there.code != fingerprints.of_node(function):
-            definition.doubts.append(f"it calls {target}, which was another function where the change was made")
+def _other_order(theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]) -> list[str]:
+    """Local names that a statement reads, and that are set before it on its own side and not before it in the merge."""
+    found = []
+    known = [(_set_before(side), side) for side in (ours, theirs)]
+    for unit, before in zip(merged, _set_before(merged), strict=True):
+        for rows, side in known:
+            at = next((index for index, each in enumerate(side) if each.key == unit.key), None)
+            if at is not None:
+                for name in sorted((_read(unit.code) & rows[at]) - before):
+                    found.append(f"`{_short(unit.code)}` reads {name}, which the merge does not set before")
+                break
+    return found
 
 
-def _changed_signature(definition: Definition, pair: Sides, carried: Code, touched: set[str], result: Result) -> None:
-    """Callers of a function whose parameters or results change, as far as the change does not touch them."""
-    if pair.release is None:
+def _set_before(row: Sequence[Unit]) -> list[set[str]]:
+    """For each unit the names that those before it set."""
+    found: list[set[str]] = []
+    known: set[str] = set()
+    for unit in row:
+        found.append(set(known))
+        known |= _assigned(unit.code)
+    return found
+
+
+def _elsewhere_already(definition: Definition, pair: Sides) -> None:
+    """Statements that the change puts in, and that the release has in other functions of the file."""
+    if pair.old is None or pair.release is None:
         return
-    before, after = pair.release.node, parsed(definition.text)
-    if not isinstance(before, FunctionNode) or not isinstance(after, FunctionNode):
-        return
-    other_parameters = call_fit.parameters(before) != call_fit.parameters(after)
-    other_results = call_fit.returned(before) != call_fit.returned(after)
-    if not other_parameters and not other_results:
-        return
+    base, theirs, ours = (
+        merging.units(each.node, side.lines)
+        for each, side in ((pair.old, pair.before), (pair.new, pair.after), (pair.release, pair.there))
+    )
+    inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
+    more = merging.statements_of(pair.there) - merging.statements_of(pair.before)
+    own = Counter(unit.code for unit in ours)
+    for code in inserted:
+        if more[code] and not own[code] and len(code) >= _TELLING and not code.startswith(_TRIVIAL):
+            definition.doubts.append(f"the release has `{_short(code)}` in another function of the file already")
+
+
+def _uncovered(definition: Definition, release: Code, upstream: Code) -> None:
+    """Classes that have their own on the release, which the change does not reach, and had not where it was made."""
     name = definition.path.rpartition(".")[2]
-    bound = bool(definition.scope) and not call_fit.is_static(after)
-    given = call_fit.returned(after)
-    for target, call in callers(carried, definition):
-        if other_parameters:
-            why = call_fit.refusal(after, call, bound)
-            if why and not call_fit.refusal(before, call, bound):
-                definition.doubts.append(f"{target} calls it, and it now {why}")
-            elif target not in touched:
-                result.callers.append(f"{target} calls {definition.target}, whose parameters change")
-        if other_results and call.unpacked is not None and 1 not in given and call.unpacked not in given:
+    place = release.class_at(definition.module, definition.scope) if definition.scope else None
+    for each in release.subclasses(place) if place is not None and not name.startswith("__") else ():
+        there = upstream.class_at(each.module, each.path)
+        own = release.members(each).get(name, [])
+        if not own or (there is not None and name in upstream.members(there)):
+            continue
+        if each.module.partition(".")[0] != definition.module.partition(".")[0]:
+            continue  # its code is not in upstream's tree
+        if not any(
+            isinstance(node, ast.Call) and call_fit.is_super(node, name) for one in own for node in ast.walk(one)
+        ):
             definition.doubts.append(
-                f"{target} takes {call.unpacked} values from it, and it now returns {sorted(given)}"
+                f"{each.target} has a {name} of its own, which it had not where the change was made"
             )
-    if other_parameters and definition.scope and name != "__init__":
-        place = carried.class_at(definition.module, definition.scope)
-        for each in carried.subclasses(place) if place is not None else ():
-            for member in carried.members(each).get(name, []):
-                if isinstance(member, FunctionNode) and f"{each.target}.{name}" not in touched:
-                    definition.doubts.append(f"the override {each.target}.{name} keeps the old parameters")
 
 
 def _dropped_attributes(definition: Definition, pair: Sides, carried: Code) -> None:

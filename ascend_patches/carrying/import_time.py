@@ -71,13 +71,12 @@ def uses(code: Code, module: str, path: str) -> Iterator[Use]:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 if node.id in names or (scope and (user.name, inside, node.id) == (module, scope, name)):
                     yield Use(user, statement, node, inside)
-            elif isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load):
-                if _leads_to(code, user, node, module, scope):
-                    yield Use(user, statement, node, inside)
+            elif isinstance(node, ast.Attribute) and node.attr == name and _leads_to(code, user, node, module, scope):
+                yield Use(user, statement, node, inside)
 
 
 def calls(code: Code, module: str, path: str, depth: int = _DEPTH) -> Iterator[Use]:
-    """Where the import of some module runs a function: by a call, through others that call it, by making an instance."""
+    """Where the import of some module runs a function: by a call, through its callers, by making an instance."""
     scope, _, name = path.rpartition(".")
     home = code.module(module)
     if home is None or not depth:
@@ -116,7 +115,10 @@ def _files(code: Code, module: str, scope: str, name: str) -> list[str]:
         return code.with_word(name)
     owners = [scope.rpartition(".")[2], *(each.path.rpartition(".")[2] for each in _heirs(code, module, scope))]
     found = dict.fromkeys(
-        path for owner in dict.fromkeys(owners) for path in code.with_word(owner) if f".{name}" in (code.text(path) or "")
+        path
+        for owner in dict.fromkeys(owners)
+        for path in code.with_word(owner)
+        if f".{name}" in (code.text(path) or "")
     )
     own = code.path_of(module)
     return list(found if own is None else dict.fromkeys([own, *found]))
@@ -131,11 +133,9 @@ def _names_for(code: Code, user: Module, module: str, name: str) -> set[str]:
     """What a module calls a definition."""
     found = set()
     for bound, items in user.bound.items():
-        if user.name == module and bound == name:
+        imported = any(each.alias is not None and each.alias.name == name for each in items)
+        if (user.name, bound) == (module, name) or (imported and code.origin(user.name, bound) == (module, name)):
             found.add(bound)
-        elif any(each.alias is not None and each.alias.name == name for each in items):
-            if code.origin(user.name, bound) == (module, name):
-                found.add(bound)
     for star in user.stars:
         if star == module:
             found.add(name)
@@ -144,7 +144,7 @@ def _names_for(code: Code, user: Module, module: str, name: str) -> set[str]:
 
 def _leads_to(code: Code, user: Module, node: ast.Attribute, module: str, scope: str) -> bool:
     root = dotted(node.value)
-    if not root:
+    if not root or not isinstance(node.ctx, ast.Load):
         return False
     if not scope:
         return code.module_named(user, root) == module

@@ -49,10 +49,14 @@ _HARMLESS_DECORATORS = (
 class Items:
     """Judges the items of a change, one by one."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, upstream: Code | None = None) -> None:
         self.code = code
+        self.upstream = upstream
+        """The tree that the change was made to, where it is at hand."""
         self.definitions: list[Definition] = []
         self.left_out: list[LeftOut] = []
+        self.removed: list[Definition] = []
+        """What the change takes away, and the release keeps."""
         self.sides: dict[int, Sides] = {}
         self.values = Values(code, self.definitions)
 
@@ -212,7 +216,12 @@ class Items:
         definition.doubts += doubting.merge_doubts(base, theirs, ours, merged)
 
     def look_elsewhere(self, definition: Definition, sides: Sides) -> None:
-        found = moving.function_like(self.code, sides.old, sides.before) if sides.old is not None else None
+        package = sides.place.partition("/")[0]
+        found = (
+            moving.function_like(self.code, sides.old, sides.before, package, self.upstream)
+            if sides.old is not None
+            else None
+        )
         if found is None:
             definition.refuse("not there", "the release has no such function, here or elsewhere")
             return
@@ -230,6 +239,8 @@ class Items:
         self._reach(definition, sides)
         if definition.is_carried:
             definition.reason = f"moved: upstream has it at {sides.upstream_place}"
+            if self.upstream is None:
+                definition.doubts.append("without a clone nothing shows that it is the same one, and not one alike")
 
     def _class(self, definition: Definition, sides: Sides) -> None:
         if sides.old is not None:
@@ -300,6 +311,7 @@ class Items:
                     definition.refuse("cannot", "the change takes away an override, and so uncovers what it overrides")
                     self.definitions.append(definition)
                     return
+        self.removed.append(definition)
         self.left_out.append(LeftOut(definition.target, "removed", "upstream takes it away; it stays"))
 
 

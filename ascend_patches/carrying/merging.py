@@ -14,8 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
+
+from ascend_patches.carrying.inventory import Inventory
 
 BY_LINES = "(merged by lines)"
 _BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
@@ -153,6 +156,17 @@ def words(text: str) -> Counter[str] | None:
     except (tokenize.TokenError, SyntaxError):
         return None
     return +found
+
+
+@lru_cache(maxsize=256)
+def statements_of(text: Inventory) -> Counter[str]:
+    """The code of every statement in the functions of a text."""
+    found: Counter[str] = Counter()
+    for items in text.items.values():
+        for item in items:
+            if item.kind == "function":
+                found.update(unit.code for unit in units(item.node, text.lines))
+    return found
 
 
 def _in_blocks(row: Sequence[Unit]) -> list[tuple[str, tuple[str, ...]]]:

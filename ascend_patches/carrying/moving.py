@@ -14,8 +14,8 @@ _ALIKE = 0.8
 _FILES_ALIKE = 0.7
 
 
-def file_like(code: Code, file: FileChange) -> str | None:
-    """The one file of the release that defines nearly the same, under another path."""
+def file_like(code: Code, file: FileChange, upstream: Code | None) -> str | None:
+    """The one file of the release that defines nearly the same, under another path, and that upstream has no more."""
     wanted = _defined(file.before or "")
     if len(wanted) < 3:
         return None
@@ -25,14 +25,21 @@ def file_like(code: Code, file: FileChange) -> str | None:
         for path in code.with_word(word):
             if path in candidates or path.partition("/")[0] != file.old_path.partition("/")[0]:
                 continue
+            if upstream is not None and upstream.has_path(path):
+                continue
             there = _defined(code.text(path) or "")
             candidates[path] = len(wanted & there) / len(wanted | there)
     good = [path for path, share in candidates.items() if share >= _FILES_ALIKE]
     return good[0] if len(good) == 1 else None
 
 
-def function_like(code: Code, item: Item, before: Inventory) -> tuple[str, Item] | None:
-    """The one function of the same name that is nearly the same, in another file or class."""
+def function_like(
+    code: Code, item: Item, before: Inventory, package: str, upstream: Code | None
+) -> tuple[str, Item] | None:
+    """The one function of the same name that is nearly the same, in another file or class of the package.
+
+    What upstream has there as well has not moved: it is another one of the kind.
+    """
     named = [
         (path, each)
         for path, each in functions_named(code, item.name)
@@ -42,7 +49,9 @@ def function_like(code: Code, item: Item, before: Inventory) -> tuple[str, Item]
     alike: list[tuple[float, str, Item]] = []
     for path, each in named:
         text = code.text(path)
-        if text is None or path.partition("/")[0] not in code.packages:
+        if upstream is not None and each.path in _defined(upstream.text(path) or ""):
+            continue
+        if text is None or path.partition("/")[0] != package:
             continue
         there = inventory(text)
         row = [unit.code for unit in merging.units(each.node, there.lines)]

@@ -35,6 +35,9 @@ class Calls:
         if not call.callee:
             return
         root, _, name = call.callee.rpartition(".")
+        if root.startswith("torch.ops."):
+            self._foreign_call(call, doubts)
+            return
         if not root:
             if name not in locals_here:
                 self._global_call(module, name, call, needs, doubts)
@@ -120,17 +123,21 @@ class Calls:
         return call_fit.refusal(function, call, method and not call_fit.is_static(function))
 
     def _foreign_call(self, call: Called, doubts: list[str]) -> None:
-        """A torch_npu op with parameters that the release's own calls of it do not use."""
+        """A native op with arguments that the release's own calls of it do not give."""
         name = call.callee.rpartition(".")[2]
         known: set[str] = set()
+        counts: set[int] = set()
         for path in self.release.with_word(name):
             module = self.release.module_at(path)
             for node in unguarded(module.inventory.tree) if module is not None else ():
-                if isinstance(node, ast.Call) and dotted(node.func) == call.callee:
+                if isinstance(node, ast.Call) and dotted(node.func).removesuffix(".default") == call.callee:
                     known |= {keyword.arg for keyword in node.keywords if keyword.arg}
+                    counts.add(len(node.args))
         unknown = [keyword for keyword in call.keywords if keyword not in known]
         if unknown:
             doubts.append(f"no call on the release gives {call.callee} a parameter {unknown[0]!r}")
+        elif call.count is not None and counts and not min(counts) <= call.count <= max(counts):
+            doubts.append(f"no call on the release gives {call.callee} {call.count} positional arguments")
 
     def _any_method(self, name: str, call: Called, needs: list[str], doubts: list[str]) -> None:
         """A method of an object of an unknown class: some function of that name has to take the call."""

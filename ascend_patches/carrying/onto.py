@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from ascend_patches.carrying import doubting, moving, release_patches
+from ascend_patches.carrying import doubting, moving, release_patches, removals
 from ascend_patches.carrying.change import Change, FileChange, kind_of, module_of
 from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import Inventory, inventory, parsed
@@ -26,7 +26,8 @@ class _Carrying:
     def __init__(self, change: Change, code: Code) -> None:
         self.change = change
         self.code = code
-        self.items = Items(code)
+        self.upstream = Code(change.base, tuple, code.packages) if change.base is not None else None
+        self.items = Items(code, self.upstream)
         self.definitions = self.items.definitions
         self.left_out = self.items.left_out
 
@@ -41,7 +42,13 @@ class _Carrying:
         files = self._settle()
         result = Result(self.change, self.definitions, self.left_out, files)
         if result.carried:
-            doubting.doubt(result, self.items.sides, self.code, self.code.over(dict(files)))
+            layered = self.code.over(dict(files))
+            doubting.doubt(result, self.items.sides, self.code, layered, self.upstream)
+            gone = {each.target for each in self.items.removed}
+            for removed in self.items.removed:
+                user = removals.still_used(removed, layered, gone)
+                if user:
+                    result.carried[0].doubts.append(f"the change takes {removed.target} away, and {user} still uses it")
         return result
 
     def _file(self, file: FileChange) -> None:
@@ -89,7 +96,7 @@ class _Carrying:
         for path in (file.old_path, file.path):
             if self.code.has_path(path):
                 return path
-        return (moving.file_like(self.code, file) if file.before is not None else None) or file.path
+        return (moving.file_like(self.code, file, self.upstream) if file.before is not None else None) or file.path
 
     def _removed_file(self, file: FileChange) -> None:
         if not self.code.has_path(file.old_path):
@@ -257,13 +264,26 @@ def _imports_of(node: ast.stmt) -> set[tuple[str, str]]:
 
 
 def _stores(definition: Definition) -> set[str]:
-    """Attributes that carried code sets, or that it adds to a class."""
+    """Attributes and keys that carried code sets, or that it adds to a class."""
     node = parsed(definition.text)
     if node is None:
         return set()
-    found = usage(node, bool(definition.scope)).stores
+    found = usage(node, bool(definition.scope)).stores | _keys_set_by(node)
     if definition.verdict == "added":
         found.add(definition.path.rpartition(".")[2])
     if isinstance(node, ast.ClassDef):
         found |= set(members_of(node))
     return found
+
+
+def _keys_set_by(node: ast.stmt) -> set[str]:
+    """The texts under which a definition puts items into dictionaries."""
+    found: list[ast.expr | None] = []
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Dict):
+            found += inner.keys
+        elif isinstance(inner, ast.Subscript) and isinstance(inner.ctx, ast.Store):
+            found.append(inner.slice)
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr == "setdefault":
+            found += inner.args[:1]
+    return {each.value for each in found if isinstance(each, ast.Constant) and isinstance(each.value, str)}

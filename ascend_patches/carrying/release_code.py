@@ -371,7 +371,9 @@ def other_binding(code: Code, path: str, item: Item) -> str:
         for node in ast.walk(module.inventory.tree):
             if isinstance(node, ast.Global) and item.name in node.names:
                 return f"`global {item.name}` in a function"
-            if isinstance(node, ast.Delete) and any(isinstance(t, ast.Name) and t.id == item.name for t in node.targets):
+            if isinstance(node, ast.Delete) and any(
+                isinstance(t, ast.Name) and t.id == item.name for t in node.targets
+            ):
                 return ast.unparse(node)
     return ""
 

@@ -10,6 +10,7 @@ import re
 import sys
 from typing import NamedTuple
 
+from ascend_patches.carrying.class_making import refuses_attributes
 from ascend_patches.carrying.inferring import Inference
 from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.new_calls import Calls
@@ -42,7 +43,7 @@ class Surroundings:
     def judge(
         self, module_name: str, scope: str, node: ast.stmt, new: Usage, fresh: frozenset[str] = frozenset()
     ) -> Judged:
-        """Everything that a definition newly uses; ``fresh`` are attributes that the change itself sets somewhere."""
+        """Everything that a definition newly uses; ``fresh`` are attributes and keys that the change itself sets."""
         needs: list[str] = []
         doubts: list[str] = []
         module = self.code.module(module_name)
@@ -57,9 +58,34 @@ class Surroundings:
         for attribute in sorted(new.attributes, key=lambda each: (each.root, each.name)):
             if attribute.name not in fresh or attribute.root in ("self", "cls"):
                 self._attribute(module, scope, attribute, inference, locals_here, fresh, needs, doubts)
+        self._asked(new, fresh, needs, doubts)
+        self._own_stores(module_name, scope, new, needs)
         for call in sorted(new.calls, key=lambda each: (each.callee, each.keywords, str(each.count))):
             self.calls.judge(module, call, inference, locals_here, needs, doubts)
         return Judged(list(dict.fromkeys(needs)), list(dict.fromkeys(doubts)))
+
+    def _asked(self, new: Usage, fresh: frozenset[str], needs: list[str], doubts: list[str]) -> None:
+        """What is asked for by its name as text: nothing on the release may have it."""
+        for name, answered in sorted(new.asked):
+            if name in fresh or name in standard_names() or self.used(name) or self.defined(name) or is_of_torch(name):
+                continue
+            if answered:
+                doubts.append(f"it asks for an attribute {name}, which nothing on the release has")
+            else:
+                needs.append(f"an attribute {name}, which nothing on the release defines")
+        for key in sorted(new.keys - fresh):
+            if not self._has_key(key):
+                doubts.append(f"it reads an item {key!r}, which nothing on the release has by that name")
+
+    def _has_key(self, key: str) -> bool:
+        named = re.compile(rf"""['"]{re.escape(key)}['"]|\b{re.escape(key)}\s*[:=](?!=)""")
+        return any(named.search(self.release.text(path) or "") for path in self.release.with_word(key))
+
+    def _own_stores(self, module_name: str, scope: str, new: Usage, needs: list[str]) -> None:
+        place = self.code.class_at(module_name, scope) if scope and new.own_stores else None
+        why, named = refuses_attributes(self.code, place) if place is not None else ("", frozenset())
+        if why:
+            needs += [f"an attribute {name} on self, and {why}" for name in sorted(new.own_stores - named)]
 
     def _global(self, module: Module, name: str, needs: list[str], doubts: list[str]) -> None:
         found = self.code.lookup(module.name, name)

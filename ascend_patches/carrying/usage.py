@@ -6,7 +6,7 @@ import ast
 import builtins
 import copy
 import symtable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ascend_patches.carrying.inventory import FunctionNode
 
@@ -30,6 +30,8 @@ class Called:
     keywords: tuple[str, ...]
     starred_keywords: bool
     unpacked: int | None = None
+    alone: bool = field(default=False, compare=False)
+    """Whether it is a statement of its own, so that its result is not used."""
 
 
 @dataclass
@@ -41,6 +43,12 @@ class Usage:
     calls: set[Called] = field(default_factory=set)
     imports: set[tuple[str, str]] = field(default_factory=set)
     stores: set[str] = field(default_factory=set)
+    own_stores: set[str] = field(default_factory=set)
+    """The attributes that it sets on its first parameter."""
+    asked: set[tuple[str, bool]] = field(default_factory=set)
+    """Names of attributes given as text, each with whether there is an answer for an object without it."""
+    keys: set[str] = field(default_factory=set)
+    """Texts by which it reads items, which have to be there."""
 
     def __sub__(self, other: Usage) -> Usage:
         return Usage(
@@ -49,6 +57,9 @@ class Usage:
             self.calls - other.calls,
             self.imports - other.imports,
             self.stores - other.stores,
+            self.own_stores - other.own_stores,
+            self.asked - other.asked,
+            self.keys - other.keys,
         )
 
 
@@ -66,8 +77,14 @@ def usage(node: ast.stmt, in_class: bool = False, future_annotations: bool = Fal
                     found.attributes.add(attribute)
             else:
                 found.stores.add(inner.attr)
+                if in_class and dotted(inner.value) == _first_parameter(node):
+                    found.own_stores.add(inner.attr)
         elif isinstance(inner, ast.Call):
             found.calls.add(_called(inner, unpacked.get(id(inner))))
+            found.asked |= _asked(inner)
+        elif isinstance(inner, ast.Subscript) and isinstance(inner.ctx, ast.Load):
+            if _text(inner.slice) and dotted(inner.value) not in ("os.environ", "environ"):
+                found.keys.add(_text(inner.slice))
         elif isinstance(inner, ast.ImportFrom) and not isinstance(node, ast.ImportFrom):
             found.imports |= {("." * inner.level + (inner.module or ""), alias.name) for alias in inner.names}
         elif isinstance(inner, ast.Import) and not isinstance(node, ast.Import):
@@ -163,6 +180,27 @@ def _unpacked_calls(node: ast.AST) -> dict[int, int]:
     return found
 
 
+def _first_parameter(node: ast.stmt) -> str:
+    if not isinstance(node, FunctionNode):
+        return ""
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    return arguments[0].arg if arguments else ""
+
+
+def _text(node: ast.AST) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _asked(node: ast.Call) -> set[tuple[str, bool]]:
+    """The attributes that ``getattr``, ``hasattr`` and ``attrgetter`` ask for by their names."""
+    name = dotted(node.func).rpartition(".")[2]
+    if name in ("getattr", "hasattr", "delattr") and len(node.args) > 1 and _text(node.args[1]):
+        return {(_text(node.args[1]), name == "hasattr" or len(node.args) > 2)}
+    if name == "attrgetter":
+        return {(part, False) for each in node.args for part in _text(each).split(".") if part}
+    return set()
+
+
 def _guarded_attributes(node: ast.AST) -> set[tuple[str, str]]:
     """Attributes that are asked for with ``hasattr`` in the same definition before they are read."""
     found: set[tuple[str, str]] = set()
@@ -205,6 +243,18 @@ def _bare(node: ast.stmt) -> ast.stmt:
 
 
 def calls_in(node: ast.AST) -> list[Called]:
-    """Every call in a definition."""
+    """Every call in a definition; ``partial(function, ...)`` is one of the function."""
     unpacked = _unpacked_calls(node)
-    return [_called(inner, unpacked.get(id(inner))) for inner in ast.walk(node) if isinstance(inner, ast.Call)]
+    alone = {id(inner.value) for inner in ast.walk(node) if isinstance(inner, ast.Expr)}
+    found = []
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Call):
+            called = _called(inner, unpacked.get(id(inner)))
+            found.append(replace(called, alone=id(inner) in alone))
+            if (
+                called.callee.rpartition(".")[2] in ("partial", "partialmethod")
+                and inner.args
+                and dotted(inner.args[0])
+            ):
+                found.append(replace(called, callee=dotted(inner.args[0]), count=None, unpacked=None, alone=True))
+    return found

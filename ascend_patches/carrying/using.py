@@ -31,6 +31,31 @@ def callers(code: Code, definition: Definition) -> Iterator[tuple[str, Called]]:
         yield f"{module.name}:{item.path}", call
 
 
+def references(code: Code, definition: Definition) -> Iterator[str]:
+    """The functions that use a definition as a value: they pass it on, or keep it."""
+    name = definition.path.rpartition(".")[2]
+    place = code.class_at(definition.module, definition.scope) if definition.scope else None
+    for path in code.with_word(name):
+        module = code.module_at(path)
+        if module is None or (definition.scope and name not in module.read):
+            continue
+        for item in _functions(module):
+            called = {id(node.func) for node in ast.walk(item.node) if isinstance(node, ast.Call)}
+            for node in ast.walk(item.node):
+                if id(node) in called or not isinstance(getattr(node, "ctx", None), ast.Load):
+                    continue
+                if not definition.scope and isinstance(node, ast.Name) and node.id == name:
+                    if code.origin(module.name, name) == (definition.module, name) and item.path != definition.path:
+                        yield f"{module.name}:{item.path}"
+                elif (
+                    place is not None
+                    and isinstance(node, ast.Attribute)
+                    and node.attr == name
+                    and _may_be_of(code, module, item, dotted(node.value), place)
+                ):
+                    yield f"{module.name}:{item.path}"
+
+
 def functions_named(code: Code, name: str) -> list[tuple[str, Item]]:
     """Every function or method of that name, with the path of its file."""
     found = []

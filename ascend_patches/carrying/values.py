@@ -12,7 +12,19 @@ from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition
 from ascend_patches.carrying.sides import Sides
 
-_COMPARABLE = ("frozenset", "set", "tuple", "list", "dict", "int", "float", "str", "bool", "os.getenv", "os.environ.get")
+_COMPARABLE = (
+    "frozenset",
+    "set",
+    "tuple",
+    "list",
+    "dict",
+    "int",
+    "float",
+    "str",
+    "bool",
+    "os.getenv",
+    "os.environ.get",
+)
 _FIELDS = ("dataclass", "Enum", "Flag", "NamedTuple", "TypedDict", "BaseModel", "config", "Structure")
 
 
