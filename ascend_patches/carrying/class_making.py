@@ -44,6 +44,13 @@ def refuses_attributes(code: Code, place: ClassPlace) -> tuple[str, frozenset[st
     return "", frozenset()
 
 
+def unwelcome_attributes(code: Code, module: str, scope: str, stores: set[str]) -> list[str]:
+    """The attributes that a method newly sets on its instance, and that the class does not take."""
+    place = code.class_at(module, scope) if scope and stores else None
+    why, named = refuses_attributes(code, place) if place is not None else ("", frozenset())
+    return [f"an attribute {name} on self, and {why}" for name in sorted(stores - named)] if why else []
+
+
 def makes_more_than_a_class(code: Code, module: str, node: ast.ClassDef) -> str:
     """Why a class that is added does more when it is made than to be there; empty where it does not."""
     for statement in node.body:

@@ -55,6 +55,11 @@ class Item:
         return self.node.end_lineno or self.node.lineno
 
     @property
+    def shown(self) -> str:
+        """A statement's first line."""
+        return self.path.removeprefix("statement ").partition("\n")[0][:80]
+
+    @property
     def for_types_only(self) -> bool:
         return TYPE_CHECKING in self.conditions
 

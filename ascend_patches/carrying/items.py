@@ -9,9 +9,9 @@ from ascend_patches.carrying import captures, doubting, merging, moving
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.class_making import makes_more_than_a_class, runs_when_made
 from ascend_patches.carrying.decorated_classes import hidden_by
-from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory, parsed
 from ascend_patches.carrying.release_code import Code, other_binding
+from ascend_patches.carrying.removals import Removals
 from ascend_patches.carrying.results import Definition, LeftOut
 from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.values import Values
@@ -55,8 +55,7 @@ class Items:
         """The tree that the change was made to, where it is at hand."""
         self.definitions: list[Definition] = []
         self.left_out: list[LeftOut] = []
-        self.removed: list[Definition] = []
-        """What the change takes away, and the release keeps."""
+        self.removals = Removals(code, self.definitions, self.left_out)
         self.sides: dict[int, Sides] = {}
         self.values = Values(code, self.definitions)
 
@@ -87,7 +86,7 @@ class Items:
         )
         codes = [each.code for each in old], [each.code for each in new], [each.code for each in release]
         if not new:
-            self._removal(definition, old, release, before, place)
+            self.removals.judge(definition, old, release, before, place)
             return
         self.definitions.append(definition)
         if codes[2] == codes[1] and _conditions(new) == _conditions(release):
@@ -284,35 +283,7 @@ class Items:
             definition.target = place
             return
         definition.target = f"{module_of(sides.place)}:{sides.new.scope or '(module)'}"
-        definition.refuse("cannot", f"module code that has run: {_shown(sides.new)}")
-
-    def _removal(
-        self, definition: Definition, old: Sequence[Item], release: Sequence[Item], before: Inventory, place: str
-    ) -> None:
-        """What a change takes away stays where nothing can notice it."""
-        if not release:
-            return
-        if old[0].kind == "import":
-            run = next(filter(None, (module_run_by(each, before, place, self.code) for each in old)), "")
-            if run:
-                definition.refuse("cannot", f"the change no longer runs {run}, and on the release that has run")
-                self.definitions.append(definition)
-            return
-        if old[0].kind == "statement":
-            definition.target = f"{definition.module}:{old[0].scope or '(module)'}"
-            definition.refuse("cannot", f"module code that has run, and that the change takes away: {_shown(old[0])}")
-            self.definitions.append(definition)
-            return
-        if old[0].scope:
-            found = self.code.class_at(definition.module, old[0].scope)
-            if found is not None:
-                lineage, outside = self.code.lineage(found)
-                if outside or any(old[0].name in self.code.members(each) for each in lineage[1:]):
-                    definition.refuse("cannot", "the change takes away an override, and so uncovers what it overrides")
-                    self.definitions.append(definition)
-                    return
-        self.removed.append(definition)
-        self.left_out.append(LeftOut(definition.target, "removed", "upstream takes it away; it stays"))
+        definition.refuse("cannot", f"module code that has run: {sides.new.shown}")
 
 
 def inside_whole(path: str, before: Inventory, after: Inventory) -> bool:
@@ -323,11 +294,6 @@ def inside_whole(path: str, before: Inventory, after: Inventory) -> bool:
             return True
         scope = scope.rpartition(".")[0]
     return False
-
-
-def _shown(item: Item) -> str:
-    """A statement's first line."""
-    return item.path.removeprefix("statement ").partition("\n")[0][:80]
 
 
 def _conditions(items: Sequence[Item]) -> list[tuple[str, ...]]:

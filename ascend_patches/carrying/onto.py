@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from ascend_patches.carrying import doubting, moving, release_patches, removals
+from ascend_patches.carrying import doubting, moving, release_patches
 from ascend_patches.carrying.change import Change, FileChange, kind_of, module_of
 from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import Inventory, inventory, parsed
@@ -44,11 +44,7 @@ class _Carrying:
         if result.carried:
             layered = self.code.over(dict(files))
             doubting.doubt(result, self.items.sides, self.code, layered, self.upstream)
-            gone = {each.target for each in self.items.removed}
-            for removed in self.items.removed:
-                user = removals.still_used(removed, layered, gone)
-                if user:
-                    result.carried[0].doubts.append(f"the change takes {removed.target} away, and {user} still uses it")
+            result.carried[0].doubts += self.items.removals.still_used(layered)
         return result
 
     def _file(self, file: FileChange) -> None:

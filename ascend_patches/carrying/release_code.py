@@ -299,16 +299,12 @@ class Code:
                 module = self.module_at(path) if heading.search(self.text(path) or "") else None
                 if module is None:
                     continue
-                for item_path, items in module.inventory.items.items():
-                    for item in items:
-                        if item.kind != "class" or not isinstance(item.node, ast.ClassDef) or not item.node.bases:
-                            continue
-                        candidate = ClassPlace(module.name, item_path, item.node)
-                        if candidate.target in {each.target for each in (*found, place)}:
-                            continue
-                        if any(base.target == current.target for base in self.bases(candidate)[0]):
-                            found.append(candidate)
-                            waiting.append(candidate)
+                for candidate in _classes_of(module):
+                    if candidate.target in {each.target for each in (*found, place)}:
+                        continue
+                    if any(base.target == current.target for base in self.bases(candidate)[0]):
+                        found.append(candidate)
+                        waiting.append(candidate)
         return found
 
     def class_named(self, module: str, node: ast.expr) -> ClassPlace | None:
@@ -335,9 +331,7 @@ class Code:
         """The module that ``a.b.c`` is in a module; empty where it is none."""
         first, _, rest = name.partition(".")
         origin = self.origin(module.name, first)
-        if origin is None or origin[1]:
-            return ""
-        return f"{origin[0]}.{rest}" if rest else origin[0]
+        return "" if origin is None or origin[1] else f"{origin[0]}.{rest}".rstrip(".")
 
     def _follow(self, module: Module, item: Item, hops: int) -> list[Item]:
         if item.kind != "import" or item.alias is None or not isinstance(item.node, ast.ImportFrom):
@@ -347,6 +341,16 @@ class Code:
             return [item]
         found = self.lookup(source, item.alias.name, hops - 1)
         return found if found is not None else []
+
+
+def _classes_of(module: Module) -> list[ClassPlace]:
+    """The classes of a module that inherit anything."""
+    listed = [item for items in module.inventory.items.values() for item in items]
+    return [
+        ClassPlace(module.name, item.path, item.node)
+        for item in listed
+        if isinstance(item.node, ast.ClassDef) and item.node.bases
+    ]
 
 
 def other_binding(code: Code, path: str, item: Item) -> str:

@@ -10,7 +10,7 @@ import re
 import sys
 from typing import NamedTuple
 
-from ascend_patches.carrying.class_making import refuses_attributes
+from ascend_patches.carrying.class_making import unwelcome_attributes
 from ascend_patches.carrying.inferring import Inference
 from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.new_calls import Calls
@@ -58,34 +58,19 @@ class Surroundings:
         for attribute in sorted(new.attributes, key=lambda each: (each.root, each.name)):
             if attribute.name not in fresh or attribute.root in ("self", "cls"):
                 self._attribute(module, scope, attribute, inference, locals_here, fresh, needs, doubts)
-        self._asked(new, fresh, needs, doubts)
-        self._own_stores(module_name, scope, new, needs)
+        for name, answered in sorted(new.asked):
+            if name in fresh or self._known(name):
+                continue
+            said = f"an attribute {name}, which nothing on the release has"
+            if answered:
+                doubts.append(f"it asks for {said}")
+            else:
+                needs.append(said)
+        doubts += unknown_keys(self.release, new.keys - fresh)
+        needs += unwelcome_attributes(self.code, module_name, scope, new.own_stores)
         for call in sorted(new.calls, key=lambda each: (each.callee, each.keywords, str(each.count))):
             self.calls.judge(module, call, inference, locals_here, needs, doubts)
         return Judged(list(dict.fromkeys(needs)), list(dict.fromkeys(doubts)))
-
-    def _asked(self, new: Usage, fresh: frozenset[str], needs: list[str], doubts: list[str]) -> None:
-        """What is asked for by its name as text: nothing on the release may have it."""
-        for name, answered in sorted(new.asked):
-            if name in fresh or name in standard_names() or self.used(name) or self.defined(name) or is_of_torch(name):
-                continue
-            if answered:
-                doubts.append(f"it asks for an attribute {name}, which nothing on the release has")
-            else:
-                needs.append(f"an attribute {name}, which nothing on the release defines")
-        for key in sorted(new.keys - fresh):
-            if not self._has_key(key):
-                doubts.append(f"it reads an item {key!r}, which nothing on the release has by that name")
-
-    def _has_key(self, key: str) -> bool:
-        named = re.compile(rf"""['"]{re.escape(key)}['"]|\b{re.escape(key)}\s*[:=](?!=)""")
-        return any(named.search(self.release.text(path) or "") for path in self.release.with_word(key))
-
-    def _own_stores(self, module_name: str, scope: str, new: Usage, needs: list[str]) -> None:
-        place = self.code.class_at(module_name, scope) if scope and new.own_stores else None
-        why, named = refuses_attributes(self.code, place) if place is not None else ("", frozenset())
-        if why:
-            needs += [f"an attribute {name} on self, and {why}" for name in sorted(new.own_stores - named)]
 
     def _global(self, module: Module, name: str, needs: list[str], doubts: list[str]) -> None:
         found = self.code.lookup(module.name, name)
@@ -170,9 +155,12 @@ class Surroundings:
                 return
         if name in fresh:
             return
-        if name in standard_names() or self.used(name) or self.defined(name) or is_of_torch(name):
+        if self._known(name):
             return
         doubts.append(f"nothing on the release defines or uses an attribute {name} ({shown})")
+
+    def _known(self, name: str) -> bool:
+        return name in standard_names() or self.used(name) or self.defined(name) or is_of_torch(name)
 
     def _module_attribute(self, module: Module, root: str, name: str) -> str | None:
         """What is missing where the root is a module or a class: a sentence, nothing, or None where it is neither."""
@@ -277,19 +265,8 @@ class Surroundings:
     def defined(self, name: str) -> bool:
         """Whether any text of the release gives an attribute of that name to anything."""
         if name not in self._defined:
-            self._defined[name] = any(self._defines(path, name) for path in self.code.with_word(name))
+            self._defined[name] = any(_defines(self.code.text(path) or "", name) for path in self.code.with_word(name))
         return self._defined[name]
-
-    def _defines(self, path: str, name: str) -> bool:
-        ways = (
-            rf"\b(?:def|class)\s+{name}\b",
-            rf"\.{name}\s*(?::[^=\n]+)?=(?!=)",
-            rf"^\s*{name}\s*:(?!=)",
-            rf"^\s*{name}\s+=\s",
-            rf"setattr\([^,]+,\s*.{name}.\)?,",
-        )
-        pattern = "|".join(ways)
-        return re.search(pattern, self.code.text(path) or "", re.MULTILINE) is not None
 
     def used(self, name: str) -> bool:
         """Whether the release itself reads an attribute of that name without asking first whether it is there."""
@@ -300,6 +277,28 @@ class Surroundings:
                 if (module := self.release.module_at(path)) is not None
             )
         return self._used[name]
+
+
+def unknown_keys(release: Code, keys: set[str]) -> list[str]:
+    """Doubts about the texts by which items are read, and that nothing on the release has as a text or a name."""
+    doubts = []
+    for key in sorted(keys):
+        named = re.compile(rf"""['"]{re.escape(key)}['"]|\b{re.escape(key)}\s*[:=](?!=)""")
+        if not any(named.search(release.text(path) or "") for path in release.with_word(key)):
+            doubts.append(f"it reads an item {key!r}, which nothing on the release has by that name")
+    return doubts
+
+
+def _defines(text: str, name: str) -> bool:
+    ways = (
+        rf"\b(?:def|class)\s+{name}\b",
+        rf"\.{name}\s*(?::[^=\n]+)?=(?!=)",
+        rf"^\s*{name}\s*:(?!=)",
+        rf"^\s*{name}\s+=\s",
+        rf"setattr\([^,]+,\s*.{name}.\)?,",
+    )
+    pattern = "|".join(ways)
+    return re.search(pattern, text, re.MULTILINE) is not None
 
 
 _PLAIN_BASES = frozenset(

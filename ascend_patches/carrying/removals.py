@@ -3,13 +3,59 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from ascend_patches.carrying.inventory import Item
+from ascend_patches.carrying.effects import module_run_by
+from ascend_patches.carrying.inventory import Inventory, Item
 from ascend_patches.carrying.release_code import Code, Module
-from ascend_patches.carrying.results import Definition
+from ascend_patches.carrying.results import Definition, LeftOut
 from ascend_patches.carrying.usage import dotted
 from ascend_patches.carrying.using import callers, readers
+
+
+class Removals:
+    """Judges what a change takes away."""
+
+    def __init__(self, code: Code, definitions: list[Definition], left_out: list[LeftOut]) -> None:
+        self.code = code
+        self.definitions = definitions
+        self.left_out = left_out
+        self.kept: list[Definition] = []
+        """What the change takes away, and the release keeps."""
+
+    def judge(
+        self, definition: Definition, old: Sequence[Item], release: Sequence[Item], before: Inventory, place: str
+    ) -> None:
+        """What a change takes away stays where nothing can notice it."""
+        if not release:
+            return
+        if old[0].kind == "import":
+            run = next(filter(None, (module_run_by(each, before, place, self.code) for each in old)), "")
+            if run:
+                definition.refuse("cannot", f"the change no longer runs {run}, and on the release that has run")
+                self.definitions.append(definition)
+            return
+        if old[0].kind == "statement":
+            definition.target = f"{definition.module}:{old[0].scope or '(module)'}"
+            definition.refuse("cannot", f"module code that has run, and that the change takes away: {old[0].shown}")
+            self.definitions.append(definition)
+            return
+        if old[0].scope:
+            found = self.code.class_at(definition.module, old[0].scope)
+            if found is not None:
+                lineage, outside = self.code.lineage(found)
+                if outside or any(old[0].name in self.code.members(each) for each in lineage[1:]):
+                    definition.refuse("cannot", "the change takes away an override, and so uncovers what it overrides")
+                    self.definitions.append(definition)
+                    return
+        self.kept.append(definition)
+        self.left_out.append(LeftOut(definition.target, "removed", "upstream takes it away; it stays"))
+
+    def still_used(self, carried: Code) -> list[str]:
+        """What is taken away, each with something that still uses it on the release with the change in it."""
+        gone = {each.target for each in self.kept}
+        used = [(each.target, still_used(each, carried, gone)) for each in self.kept]
+        return [f"the change takes {target} away, and {user} still uses it" for target, user in used if user]
 
 
 def still_used(removed: Definition, code: Code, gone: Collection[str]) -> str:

@@ -84,10 +84,10 @@ class _Change:
         if self.place is None or self.name in ("__init__", "__new__"):
             return
         old, new = self.counts
-        for owner, member in self._overrides():
+        for owner, override in self._overrides():
             if self.other_parameters:
                 yield f"the override {owner.target}.{self.name} keeps the old parameters"
-            elif new and old != new and (call_fit.returned(member) - {0}) - new:
+            elif new and old != new and (call_fit.returned(override) - {0}) - new:
                 yield f"the override {owner.target}.{self.name} keeps the old results"
         for owner in self.carried.lineage(self.place)[0][1:]:
             for member in self.carried.members(owner).get(self.name, []):

@@ -1,0 +1,132 @@
+"""Names that lead to something else on the release, or to nothing, and code alike that is not the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from carrying.made_releases import carried
+from carrying.small_release import BEFORE, HELPERS, OTHER, RELEASE, RUNNER, edited, verdict_of
+
+
+def grown(line: str) -> tuple[str, str]:
+    return "return total", line
+
+
+@pytest.mark.parametrize(
+    ("addition", "there", "use"),
+    [
+        ("FACTOR = 2\n", "FACTOR = 3\n", "return total * helpers.FACTOR"),
+        (
+            "class Tool:\n    def run(self, x):\n        return x\n",
+            "class Tool:\n    def run(self, x):\n        return x * 2\n",
+            "return helpers.Tool().run(total)",
+        ),
+        ("def new(x):\n    return x\n", "def new(x):\n    return x * 2\n", "return helpers.new(total)"),
+    ],
+)
+def test_a_newly_used_name_with_another_meaning_is_doubted(tmp_path: Path, addition: str, there: str, use: str) -> None:
+    verdicts = [
+        verdict_of(
+            tmp_path / str(index),
+            grown(use),
+            release={HELPERS: f"{RELEASE[HELPERS]}\n\n{each}"},
+            upstream={HELPERS: f"{RELEASE[HELPERS]}\n\n{addition}"},
+        )
+        for index, each in enumerate((addition, there))
+    ]
+    assert [verdict for verdict, _ in verdicts] == ["carried", "review"]
+    assert "where the change was made" in verdicts[1][1]
+
+
+def test_a_module_of_that_name_from_elsewhere_is_doubted(tmp_path: Path) -> None:
+    release = {
+        RUNNER: edited(BEFORE, ("from vllm_ascend import helpers", "from vllm import helpers")),
+        "vllm/helpers.py": "def add(a, b):\n    return a\n\n\ndef both(a, b):\n    return b\n",
+    }
+    verdict, said = verdict_of(
+        tmp_path, grown("return helpers.both(total, 1)[0]"), release=release, upstream={HELPERS: RELEASE[HELPERS]}
+    )
+    assert (verdict, "where the change was made" in said) == ("review", True)
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("return getattr(self.config, 'absent') + total", "not carried"),
+        ("return getattr(self.config, 'absent', 0) + total", "review"),
+        ("return total if hasattr(self.config, 'absent') else 0", "review"),
+        ("return tokens['absent_key'] + total", "review"),
+        ("return torch.ops._C_ascend.known(total, extra=1)", "review"),
+        ("return torch.ops._C_ascend.known(total, 1)", "review"),
+        ("return torch_npu.npu_known(total, 1)", "review"),
+        ("return torch_npu.npu_known(total)", "carried"),
+        ("return getattr(self.config, 'size') + total", "carried"),
+    ],
+)
+def test_what_is_asked_for_by_text_or_of_an_op_has_to_be_known(tmp_path: Path, line: str, verdict: str) -> None:
+    ops = "import torch\nimport torch_npu\n\n\ndef go(x):\n    torch_npu.npu_known(x)\n"
+    ops += "    return torch.ops._C_ascend.known(x)\n"
+    found, said = verdict_of(tmp_path, grown(line), release={OTHER: ops})
+    assert (found, bool(said)) == (verdict, verdict != "carried")
+
+
+FIT = """\
+class New:
+    def fit(self, tokens, limit):
+        missing = limit - len(tokens)
+        filler = [0] * missing
+        padded = tokens + filler
+        done = padded[:limit]
+        return done
+"""
+FITTED = edited(FIT, ("limit - len(tokens)", "max(0, limit - len(tokens))"))
+LIKE = edited(FIT, ("class New", "class Old"))
+
+
+@pytest.mark.parametrize("place", ["vllm_ascend/old.py", "vllm/old.py"])
+def test_code_alike_that_upstream_has_as_well_or_that_is_another_packages_has_not_moved(
+    tmp_path: Path, place: str
+) -> None:
+    upstream = {"vllm_ascend/old.py": LIKE} if place.startswith("vllm_ascend") else {}
+    before, after = {"vllm_ascend/new.py": FIT, **upstream}, {"vllm_ascend/new.py": FITTED, **upstream}
+    result = carried(tmp_path, {**RELEASE, place: LIKE}, before, after)
+    assert result.verdict == "not carried"
+
+
+def test_code_alike_in_the_same_file_has_not_moved(tmp_path: Path) -> None:
+    path = "vllm_ascend/old.py"
+    before, after = {path: f"{LIKE}\n\n{FIT}"}, {path: f"{LIKE}\n\n{FITTED}"}
+    assert carried(tmp_path, {**RELEASE, path: LIKE}, before, after).verdict == "not carried"
+
+
+def test_code_that_upstream_has_elsewhere_by_now_is_followed(tmp_path: Path) -> None:
+    before, after = {"vllm_ascend/new.py": FIT}, {"vllm_ascend/new.py": FITTED}
+    assert carried(tmp_path, {**RELEASE, "vllm_ascend/old.py": LIKE}, before, after).verdict == "carried"
+
+
+FOUR = "".join(f"def f{each}(x):\n    y = x + {each}\n    return y\n\n\n" for each in range(1, 5))
+
+
+def test_a_file_alike_that_upstream_has_as_well_is_another_one(tmp_path: Path) -> None:
+    new, old = "vllm_ascend/new.py", "vllm_ascend/old.py"
+    before = {new: FOUR, old: FOUR}
+    after = {new: edited(FOUR, ("x + 1", "x + 9")), old: FOUR}
+    assert carried(tmp_path, {**RELEASE, old: FOUR}, before, after).verdict == "not carried"
+
+
+def test_a_statement_that_the_release_has_in_another_function_is_doubted(tmp_path: Path) -> None:
+    halved = "total = total // 2 * 2"
+    plan = f"        total = size\n        {halved}\n        return total\n"
+    release = {RUNNER: edited(BEFORE, ("        return size\n", plan))}
+    edit = ("        self.plan(total)\n", f"        {halved}\n        self.plan(total)\n")
+    verdict, said = verdict_of(tmp_path, edit, release=release)
+    assert (verdict, "in another function" in said) == ("review", True)
+
+
+def test_a_statement_that_would_read_a_name_before_it_is_set_is_doubted(tmp_path: Path) -> None:
+    first, second = "        count = len(tokens)\n", "        total = helpers.add(count, 1)\n        self.plan(total)\n"
+    other = second.replace("add(count", "add(len(tokens)") + first
+    release = {RUNNER: edited(BEFORE, (first + second, other))}
+    verdict, _ = verdict_of(tmp_path, ("self.plan(total)", "self.plan(total + count)"), release=release)
+    assert verdict in ("review", "not carried")
