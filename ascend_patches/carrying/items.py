@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from ascend_patches.carrying import captures, doubting, merging, moving
+from ascend_patches.carrying import captures, contained, doubting, merging, moving
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.class_making import makes_more_than_a_class, runs_when_made
 from ascend_patches.carrying.decorated_classes import hidden_by
@@ -193,6 +193,11 @@ class Items:
         theirs = merging.units(new.node, sides.after.lines)
         ours = merging.units(release.node, sides.there.lines)
         merged = merging.merge(base, theirs, ours)
+        if merged.conflicts and contained.has_already(base, theirs, ours):
+            definition.refuse(
+                "already there", "the release has all that the change puts in, and nothing that it takes out"
+            )
+            return
         if merged.conflicts:
             definition.conflicts = merged.conflicts
             first = merged.conflicts[0].release.strip().partition("\n")[0][:70]
@@ -215,12 +220,8 @@ class Items:
         definition.doubts += doubting.merge_doubts(base, theirs, ours, merged)
 
     def look_elsewhere(self, definition: Definition, sides: Sides) -> None:
-        package = sides.place.partition("/")[0]
-        found = (
-            moving.function_like(self.code, sides.old, sides.before, package, self.upstream)
-            if sides.old is not None
-            else None
-        )
+        old = sides.old
+        found = moving.function_like(self.code, old, sides.before, sides.place, self.upstream) if old else None
         if found is None:
             definition.refuse("not there", "the release has no such function, here or elsewhere")
             return
@@ -238,6 +239,8 @@ class Items:
         self._reach(definition, sides)
         if definition.is_carried:
             definition.reason = f"moved: upstream has it at {sides.upstream_place}"
+            if item.scope.rpartition(".")[2] != sides.new.scope.rpartition(".")[2]:
+                definition.doubts.append(f"it is one of {item.scope} there, and of {sides.new.scope} in the change")
             if self.upstream is None:
                 definition.doubts.append("without a clone nothing shows that it is the same one, and not one alike")
 

@@ -124,7 +124,7 @@ def changed_places(before: Sequence[Unit], after: Sequence[Unit]) -> list[tuple[
 
 def placed(before: Sequence[Unit], after: Sequence[Unit]) -> Counter[tuple[str, tuple[str, ...]]]:
     """What was put in, each with the heads of the blocks that it is in, outermost first."""
-    old, new = _in_blocks(before), _in_blocks(after)
+    old, new = in_blocks(before), in_blocks(after)
     matcher = SequenceMatcher(None, _keys(before), _keys(after), autojunk=False)
     return Counter(each for tag, _, _, j1, j2 in matcher.get_opcodes() if tag != "equal" for each in new[j1:j2]) - (
         Counter(each for tag, i1, i2, _, _ in matcher.get_opcodes() if tag != "equal" for each in old[i1:i2])
@@ -169,7 +169,7 @@ def statements_of(text: Inventory) -> Counter[str]:
     return found
 
 
-def _in_blocks(row: Sequence[Unit]) -> list[tuple[str, tuple[str, ...]]]:
+def in_blocks(row: Sequence[Unit]) -> list[tuple[str, tuple[str, ...]]]:
     """Each unit's code with the heads of the blocks that it is in; the definition's own head does not count."""
     heads: dict[int, str] = {}
     found = []

@@ -10,7 +10,10 @@ from ascend_patches.carrying.inventory import Inventory, Item, inventory
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.using import functions_named
 
-_ALIKE = 0.8
+_ALIKE = 0.7
+_ALIKE_UNSEEN = 0.8
+"""Without upstream's tree nothing shows whether a function alike is the same one."""
+_SHORTEST = 4
 _FILES_ALIKE = 0.7
 
 
@@ -34,32 +37,30 @@ def file_like(code: Code, file: FileChange, upstream: Code | None) -> str | None
 
 
 def function_like(
-    code: Code, item: Item, before: Inventory, package: str, upstream: Code | None
+    code: Code, item: Item, before: Inventory, place: str, upstream: Code | None
 ) -> tuple[str, Item] | None:
     """The one function of the same name that is nearly the same, in another file or class of the package.
 
     What upstream has there as well has not moved: it is another one of the kind.
     """
-    named = [
-        (path, each)
-        for path, each in functions_named(code, item.name)
-        if bool(each.scope) == bool(item.scope) and each.scope.count(".") == item.scope.count(".")
-    ]
     base = [unit.code for unit in merging.units(item.node, before.lines)]
-    alike: list[tuple[float, str, Item]] = []
-    for path, each in named:
-        text = code.text(path)
-        if upstream is not None and each.path in _defined(upstream.text(path) or ""):
-            continue
-        if text is None or path.partition("/")[0] != package:
-            continue
-        there = inventory(text)
-        row = [unit.code for unit in merging.units(each.node, there.lines)]
-        alike.append((SequenceMatcher(None, base, row, autojunk=False).ratio(), path, each))
-    good = [each for each in alike if each[0] >= _ALIKE]
-    if len(good) != 1 or len(base) < 4:
+    if len(base) < _SHORTEST:
         return None
-    return good[0][1], good[0][2]
+    least = _ALIKE if upstream is not None else _ALIKE_UNSEEN
+    package = place.partition("/")[0]
+    good: list[tuple[str, Item]] = []
+    for path, each in functions_named(code, item.name):
+        text = code.text(path)
+        if text is None or path.partition("/")[0] != package or each.scope.count(".") != item.scope.count("."):
+            continue
+        if bool(each.scope) != bool(item.scope) or each.path in _defined(
+            (upstream.text(path) if upstream is not None else None) or ""
+        ):
+            continue
+        row = [unit.code for unit in merging.units(each.node, inventory(text).lines)]
+        if SequenceMatcher(None, base, row, autojunk=False).ratio() >= least:
+            good.append((path, each))
+    return good[0] if len(good) == 1 else None
 
 
 def _defined(text: str) -> set[str]:

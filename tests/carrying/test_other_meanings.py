@@ -102,7 +102,9 @@ def test_code_alike_in_the_same_file_has_not_moved(tmp_path: Path) -> None:
 
 def test_code_that_upstream_has_elsewhere_by_now_is_followed(tmp_path: Path) -> None:
     before, after = {"vllm_ascend/new.py": FIT}, {"vllm_ascend/new.py": FITTED}
-    assert carried(tmp_path, {**RELEASE, "vllm_ascend/old.py": LIKE}, before, after).verdict == "carried"
+    assert carried(tmp_path / "same", {**RELEASE, "vllm_ascend/old.py": FIT}, before, after).verdict == "carried"
+    other_class = carried(tmp_path / "other", {**RELEASE, "vllm_ascend/old.py": LIKE}, before, after)
+    assert other_class.verdict == "review"
 
 
 FOUR = "".join(f"def f{each}(x):\n    y = x + {each}\n    return y\n\n\n" for each in range(1, 5))

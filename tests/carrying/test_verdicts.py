@@ -144,3 +144,36 @@ def test_a_function_that_was_put_onto_a_class_of_vllm_is_replaced_there_as_well(
     release = {RUNNER: before, "vllm/core.py": "class Core:\n    def step(self):\n        return 0\n"}
     result = carried(tmp_path, release, {RUNNER: before}, {RUNNER: before.replace("return 1", "return 2")})
     assert (result.verdict, only(result).also_at) == ("carried", ("vllm.core:Core.step",))
+
+
+def conflicting(release: str, before: str, after: str, folder: Path) -> str:
+    """The verdict of a change to code that the release has changed at the same place."""
+    return carried(folder, {RUNNER: release}, {RUNNER: before}, {RUNNER: after}).verdict
+
+
+def test_what_the_release_has_among_changes_of_its_own_is_already_there(tmp_path: Path) -> None:
+    more = FIXED.replace("return kept, count", "kept = list(kept)\n            return kept, count")
+    more = more.replace("kept = tokens[", "self.seen = count\n            kept = tokens[")
+    assert conflicting(more, BEFORE, FIXED, tmp_path) == "already there"
+
+
+def test_an_argument_that_the_release_gives_in_a_call_that_it_changed_is_already_there(tmp_path: Path) -> None:
+    before, after, release = (
+        BEFORE.replace("len(tokens)", f"measure(tokens, {given})")
+        for given in ("deep=1, wide=1", "deep=2, wide=1", "deep=2, wide=3")
+    )
+    assert conflicting(release, before, after, tmp_path) == "already there"
+    assert conflicting(release.replace("deep=2", "deep=3"), before, after, tmp_path / "other") == "not carried"
+
+
+def test_what_stands_in_another_block_of_the_release_is_not_already_there(tmp_path: Path) -> None:
+    before = BEFORE.replace("count = len(tokens)", "self.wait()\n            count = len(tokens)")
+    after = before.replace("self.wait()", "if self.full:\n                self.wait()")
+    release = before.replace("self.wait()", "if self.full or self.late:\n                self.wait()")
+    assert conflicting(release, before, after, tmp_path) == "not carried"
+
+
+def test_that_the_release_lacks_what_a_change_takes_out_does_not_make_it_already_there(tmp_path: Path) -> None:
+    before = BEFORE.replace("count = len(tokens)", "self.wait()\n            count = len(tokens)")
+    release = before.replace("self.wait()", "self.wait(1)")
+    assert conflicting(release, before, BEFORE, tmp_path) == "not carried"
