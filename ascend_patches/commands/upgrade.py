@@ -15,6 +15,7 @@ from ascend_patches.deciding.decision import Decision
 from ascend_patches.deciding.encoder_coverage import coverage
 from ascend_patches.deciding.foresight import foresee
 from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring.carried import is_carried
 from ascend_patches.declaring.patch import Patch, Variant
 from ascend_patches.declaring.registry import Registry
 from ascend_patches.errors import AscendPatchesError
@@ -83,6 +84,8 @@ def check(arguments: argparse.Namespace) -> int:
                 "variant": outcome.decision.variant.name if outcome.decision.variant is not None else None,
                 "reason": outcome.decision.reason,
                 "ineffective": outcome.decision.ineffective,
+                "carried": is_carried(outcome.patch),
+                "from": known.origins[name],
                 "moved": [one._asdict() for one in moved],
             }
         )
@@ -118,6 +121,7 @@ def compare(arguments: argparse.Namespace) -> int:
                 "ineffective": after.choice.enabled and after.decision.ineffective,
                 "encoders_lost": [one for one in before.encoders if one not in after.encoders],
                 "encoders_gained": [one for one in after.encoders if one not in before.encoders],
+                "carried": is_carried(before.patch),
                 "from": known.origins[name],
             }
         )
@@ -153,7 +157,8 @@ def _comparison(old: _Side, new: _Side, rows: list[dict[str, Any]]) -> Iterator[
             if encoders:
                 yield f"{row['name']}: {what} {', '.join(encoders)}"
         if row["from"] != _OURS:
-            yield f"{row['name']}: from {row['from']}"
+            carried = "carried from upstream, " if row["carried"] else ""
+            yield f"{row['name']}: {carried}from {row['from']}"
     if lost:
         yield f"\nwhat moved, as a diff: ascend-patches check {' '.join(_requirements(new))}"
 
@@ -300,6 +305,9 @@ def _print(
         outcome = result["outcome"] if result["enabled"] else f"{result['outcome']} (off)"
         rows.append([result["name"], outcome, result["variant"] or "-", result["reason"]])
     print(console.table(["patch", "outcome", "variant", "reason"], rows) if rows else "no patches are known")
+    for result in results:
+        if result["carried"]:
+            print(f"\n{result['name']}: carried from upstream, from {result['from']}")
     if uncovered:
         are = "encoder of this release is" if len(uncovered) == 1 else "encoders of this release are"
         print(f"\n{len(uncovered)} {are} not covered: {', '.join(uncovered)}")

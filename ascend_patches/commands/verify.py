@@ -72,9 +72,12 @@ def differences(found: dict[str, Any], names: Sequence[str]) -> list[str]:
         name = patch["name"]
         if patch["state"] == "failed" or (name in names and patch["state"] != "applied"):
             said.append(f"{name} is {patch['state']} and was not verified: {patch['reason']}")
+        elif patch["state"] == "applied" and patch.get("carried") is not None:
+            said += [f"{name}: {problem}" for problem in patch["carried"]]
         elif patch["state"] == "applied" and not patch["checks"]:
             said.append(f"{name} is applied and declares no checks: nothing is known of its results")
-    if not found["cases"] and not said:
+    in_place = any(patch.get("carried") is not None for patch in found["patches"])
+    if not found["cases"] and not said and not in_place:
         said.append(f"nothing was verified: no patch with a case for this release is on (mode {found['mode']})")
     return said
 
@@ -150,7 +153,12 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     for patch in found["patches"]:
         if patch["state"] != "applied":
             yield f"{patch['name']}: not verified, because it is {patch['state']}: {patch['reason']}"
-        elif patch["name"] not in with_cases and found["model"] is None:
+        elif patch.get("carried") == []:
+            yield (
+                f"{patch['name']}: carried from upstream, in place, and every name that it uses is there. What it "
+                "computes is not compared: its README names the change's own tests"
+            )
+        elif patch.get("carried") is None and patch["name"] not in with_cases and found["model"] is None:
             yield f"{patch['name']}: applied; its checks have no case for this release"
     yield ""
     for difference in found["differences"]:

@@ -17,7 +17,9 @@ from typing import Any
 import ascend_patches
 from ascend_patches.checks import device
 from ascend_patches.checks.device import Device
+from ascend_patches.commands import verify_carried
 from ascend_patches.commands.progress import Tell, teller
+from ascend_patches.declaring.carried import is_carried
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.reporting import report
@@ -115,6 +117,7 @@ def _compared(model: str | None, on: Device, tell: Tell) -> dict[str, Any]:
         numbers = iter(range(1, count + 1))
         return lambda case: tell(f"{side} {case}, {next(numbers)} of {count}")
 
+    carried = _carried(applied)
     patched = runner.sides(cases, exact=False, progress=progress("patched"))
     ascend_patches.revert_patches()
     originals = runner.sides(cases, exact=True, progress=progress("upstream"))
@@ -125,10 +128,22 @@ def _compared(model: str | None, on: Device, tell: Tell) -> dict[str, Any]:
         {
             **{key: patch[key] for key in ("name", "state", "reason", "variant")},
             "checks": bool(toolkit.patches[patch["name"]].patch.checks),
+            "carried": carried.get(patch["name"]),
         }
         for patch in status["patches"]
     ]
     return {"patches": shown, **about, "cases": outcomes}
+
+
+def _carried(applied: Iterable[Patch]) -> dict[str, list[str]]:
+    """What is wrong with each carried patch that is applied; an empty list where nothing is."""
+    found = {}
+    for patch in filter(is_carried, applied):
+        live = toolkit.patches[patch.name]
+        if live.variant is not None:
+            values = ((target, site.replacement) for target, site in live.sites.items())
+            found[patch.name] = verify_carried.problems(live.variant, values)
+    return found
 
 
 def _cases_of_model(folder: str) -> tuple[list[Any], dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ascend_patches.deciding.decision import Decision, decide
 from ascend_patches.deciding.lock import Lock
+from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.patch import Patch
 from ascend_patches.settings.model import Choice
 from ascend_patches.upstream.environment import Environment
@@ -22,6 +23,9 @@ def foresee(patch: Patch, choice: Choice, where: Environment, lock: Lock, code: 
     from ascend_patches.deciding.signatures import misfit
 
     for rewrite in decision.variant.rewrites:
+        if isinstance(rewrite, Carried) and rewrite.kind == "added" and not isinstance(code.find(rewrite.target), str):
+            reason = f"{rewrite.target}: the change adds this name, and it is there already"
+            return decision._replace(verdict="fail", reason=reason, kind="")
         difference = misfit(rewrite, code)
         if difference:
             reason = f"{rewrite.target}: the replacement does not fit: {difference}"

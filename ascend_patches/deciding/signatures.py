@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from types import FunctionType
 
+from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.patch import Rewrite
 from ascend_patches.replacing.sign import signature_difference
 from ascend_patches.upstream import fingerprints
@@ -21,7 +22,8 @@ _PLAIN = frozenset({"staticmethod", "classmethod", "property"})
 
 def misfit(rewrite: Rewrite, code: Sources, ours: Sources | None = None) -> str:
     """Why a replacement does not fit a target, in words; empty where it fits or where that cannot be known."""
-    if rewrite.replace is None:
+    if rewrite.replace is None or isinstance(rewrite, Carried):
+        # What a carried change does to a signature is upstream's own doing, and its callers were looked at.
         return ""
     target = code.find(rewrite.target)
     replacement = _replacement(rewrite, ours if ours is not None else Installation())

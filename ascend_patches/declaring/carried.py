@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ascend_patches.declaring.patch import Rewrite
+from ascend_patches.declaring.patch import Patch, Rewrite
 from ascend_patches.errors import DeclarationError
 
 Kind = Literal["function", "added", "value", "alias"]
@@ -48,6 +48,11 @@ class Carried(Rewrite):
     def is_examined(self) -> bool:
         """Whether the release's code at the target has to be known; what is added is not there."""
         return self.kind == "function"
+
+
+def is_carried(patch: Patch) -> bool:
+    """Whether a patch was made of an upstream change by ``ascend-patches carry``."""
+    return any(isinstance(rewrite, Carried) for variant in patch.variants for rewrite in variant.rewrites)
 
 
 def _made_when_applied(*arguments: Any, **keywords: Any) -> Any:
