@@ -33,6 +33,11 @@ LEFT = (
     Left("Isaac", "its model moves the grids to the device before its encoder, where they are read once"),
     Left("Ultravox", "its processor leaves the lengths of recordings on the device, where all are read at once"),
     Left("Fun-Audio-Chat", "its model computes the lengths of recordings on the device, where all are read at once"),
+    Left(
+        "Qwen3-Omni's audio",
+        "before vLLM 0.15 it is the encoder of transformers, which attends without vLLM",
+        version_in("vllm", "<0.15"),
+    ),
     Left("Qwen3-Omni's audio", "its model moves the lengths of recordings to the device, where all are read at once"),
     Left("DeepSeek-V4", "is given boundaries on the device alone; only encoder graphs take this way"),
     Left(
