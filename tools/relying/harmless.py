@@ -20,6 +20,7 @@ _PLATFORM = "asks which platform this is, which on an NPU is known"
 
 HARMLESS = (
     Harmless("vllm.model_executor.layers.linear:*.forward", _LAYER),
+    Harmless("vllm.model_executor.layers.activation:*.forward", _LAYER),
     Harmless("vllm.model_executor.layers.conv:*.forward", _LAYER),
     Harmless("vllm.model_executor.layers.layernorm:*.forward", _LAYER),
     Harmless("vllm.model_executor.layers.fusion.mm_input_norm:*.forward", _LAYER),
