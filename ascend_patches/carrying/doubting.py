@@ -159,9 +159,9 @@ def _elsewhere_already(definition: Definition, pair: Sides) -> None:
     inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
     more = merging.statements_of(pair.there) - merging.statements_of(pair.before)
     own = Counter(unit.code for unit in ours)
-    for code in inserted:
-        if more[code] and not own[code] and len(code) >= _TELLING and not code.startswith(_TRIVIAL):
-            definition.doubts.append(f"the release has `{_short(code)}` in another function of the file already")
+    telling = [code for code in inserted if len(code) >= _TELLING and not code.startswith(_TRIVIAL)]
+    if telling and all(more[code] and not own[code] for code in telling):
+        definition.doubts.append(f"the release has `{_short(telling[0])}` in another function of the file already")
 
 
 def _uncovered(definition: Definition, release: Code, upstream: Code) -> None:

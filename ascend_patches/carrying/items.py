@@ -226,6 +226,7 @@ class Items:
             definition.refuse("not there", "the release has no such function, here or elsewhere")
             return
         path, item = found
+        upstream_path = sides.place
         text = self.code.text(path)
         assert text is not None
         sides.release, sides.there, sides.place = item, inventory(text), path
@@ -239,7 +240,7 @@ class Items:
         self._reach(definition, sides)
         if definition.is_carried:
             definition.reason = f"moved: upstream has it at {sides.upstream_place}"
-            if item.scope.rpartition(".")[2] != sides.new.scope.rpartition(".")[2]:
+            if path != upstream_path and item.scope.rpartition(".")[2] != sides.new.scope.rpartition(".")[2]:
                 definition.doubts.append(f"it is one of {item.scope} there, and of {sides.new.scope} in the change")
             if self.upstream is None:
                 definition.doubts.append("without a clone nothing shows that it is the same one, and not one alike")

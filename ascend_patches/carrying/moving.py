@@ -49,9 +49,9 @@ def function_like(
     least = _ALIKE if upstream is not None else _ALIKE_UNSEEN
     package = place.partition("/")[0]
     good: list[tuple[str, Item]] = []
-    for path, each in functions_named(code, item.name):
+    for path, each in functions_named(code, item.name, f"{package}/"):
         text = code.text(path)
-        if text is None or path.partition("/")[0] != package or each.scope.count(".") != item.scope.count("."):
+        if text is None or each.scope.count(".") != item.scope.count("."):
             continue
         if bool(each.scope) != bool(item.scope) or each.path in _defined(
             (upstream.text(path) if upstream is not None else None) or ""

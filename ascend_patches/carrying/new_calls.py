@@ -143,8 +143,8 @@ class Calls:
         """A method of an object of an unknown class: some function of that name has to take the call."""
         if not call.keywords and not call.count:
             return
-        named = functions_named(self.code, name)
-        if not named or len(named) > _MANY or name in standard_names():
+        named = functions_named(self.code, name, most=_MANY) if name not in standard_names() else []
+        if not named:
             return
         refusals = []
         for path, item in named:

@@ -111,7 +111,7 @@ class _Sides:
                 if found is not None and home is not None and isinstance(found[1], FunctionNode):
                     yield f"{found[0].target}.{name}", home.path, found[1]
                 continue
-            named = [(path, item) for path, item in functions_named(self.release, name) if item.scope]
+            named = [(path, item) for path, item in functions_named(self.release, name, most=1) if item.scope]
             if len(named) == 1 and isinstance(named[0][1].node, FunctionNode):
                 path, item = named[0]
                 yield f"{module_of(path)}:{item.path}", path, named[0][1].node

@@ -13,6 +13,17 @@ from ascend_patches.carrying.inventory import FunctionNode
 BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__package__", "__spec__", "__class__"}
 
 
+_LAUNCH_OPTIONS = frozenset(
+    {
+        *("num_warps", "num_stages", "num_ctas", "maxnreg", "multibuffer", "grid", "enable_linearize"),
+        *("enable_auto_bind_sub_block", "unit_flag", "set_workspace_multibuffer", "hivm_mode"),
+        "limit_auto_multi_buffer_only_for_local_buffer",
+        "limit_auto_multi_buffer_of_local_buffer",
+        *("tile_mix_vector_loop", "tile_mix_cube_loop", "enable_nd2nz_on_vector", "force_simt_only"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Attribute:
     """An attribute that is read: ``root`` is the dotted name before it, or nothing where that is an expression."""
@@ -243,7 +254,7 @@ def _bare(node: ast.stmt) -> ast.stmt:
 
 
 def calls_in(node: ast.AST) -> list[Called]:
-    """Every call in a definition; ``partial(function, ...)`` is one of the function."""
+    """Every call in a definition; ``partial(function, ...)`` and ``kernel[grid](...)`` are calls of the function."""
     unpacked = _unpacked_calls(node)
     alone = {id(inner.value) for inner in ast.walk(node) if isinstance(inner, ast.Expr)}
     found = []
@@ -251,10 +262,11 @@ def calls_in(node: ast.AST) -> list[Called]:
         if isinstance(inner, ast.Call):
             called = _called(inner, unpacked.get(id(inner)))
             found.append(replace(called, alone=id(inner) in alone))
-            if (
-                called.callee.rpartition(".")[2] in ("partial", "partialmethod")
-                and inner.args
-                and dotted(inner.args[0])
-            ):
+            if isinstance(inner.func, ast.Subscript) and dotted(inner.func.value):
+                # A kernel is launched with options besides its parameters.
+                named = tuple(each for each in called.keywords if each not in _LAUNCH_OPTIONS)
+                found.append(replace(called, callee=dotted(inner.func.value), keywords=named, alone=True))
+            partly = called.callee.rpartition(".")[2] in ("partial", "partialmethod")
+            if partly and inner.args and dotted(inner.args[0]):
                 found.append(replace(called, callee=dotted(inner.args[0]), count=None, unpacked=None, alone=True))
     return found

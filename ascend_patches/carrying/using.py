@@ -40,7 +40,7 @@ def references(code: Code, definition: Definition) -> Iterator[str]:
         if module is None or (definition.scope and name not in module.read):
             continue
         for item in _functions(module):
-            called = {id(node.func) for node in ast.walk(item.node) if isinstance(node, ast.Call)}
+            called = {id(_called_name(node)) for node in ast.walk(item.node) if isinstance(node, ast.Call)}
             for node in ast.walk(item.node):
                 if id(node) in called or not isinstance(getattr(node, "ctx", None), ast.Load):
                     continue
@@ -56,10 +56,20 @@ def references(code: Code, definition: Definition) -> Iterator[str]:
                     yield f"{module.name}:{item.path}"
 
 
-def functions_named(code: Code, name: str) -> list[tuple[str, Item]]:
-    """Every function or method of that name, with the path of its file."""
+def _called_name(call: ast.Call) -> ast.expr:
+    """What a call calls; a kernel is launched as ``kernel[grid](...)``."""
+    return call.func.value if isinstance(call.func, ast.Subscript) else call.func
+
+
+def functions_named(code: Code, name: str, package: str = "", most: int = 0) -> list[tuple[str, Item]]:
+    """Every function or method of that name, with the path of its file; none where there are more than ``most``."""
     found = []
-    for path in code.with_word(f"def {name}("):
+    heading = f"def {name}("
+    paths = [path for path in code.with_word(heading) if path.startswith(package)]
+    # Counted in the text first: to parse hundreds of files takes seconds.
+    if most and sum((code.text(path) or "").count(heading) for path in paths) > most:
+        return []
+    for path in paths:
         module = code.module_at(path)
         if module is not None:
             found += [(path, item) for item in _functions(module) if item.name == name]
@@ -138,7 +148,8 @@ def _constructions(code: Code, place: ClassPlace) -> Iterator[tuple[str, Called]
 
 def _calls(code: Code, name: str) -> Iterator[tuple[Module, Item, Called]]:
     """Every call of something of that name, with the function that it is in."""
-    for path in code.with_word(f"{name}("):
+    ways = (f"{name}(", f"{name}[", f"partial({name}")
+    for path in dict.fromkeys(path for way in ways for path in code.with_word(way)):
         module = code.module_at(path)
         if module is None or name not in module.calls:
             continue

@@ -110,3 +110,29 @@ def test_what_is_taken_away_and_still_used_is_doubted(tmp_path: Path, gone: str,
 def test_what_is_taken_away_and_not_used_stays(tmp_path: Path) -> None:
     edits = (("    KIND = 1\n\n", ""), ("helpers.add(count, 1)", "helpers.add(count, 2)"))
     assert verdict_of(tmp_path, *edits)[0] == "carried"
+
+
+KERNEL = """\
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def fill(out, size, BLOCK: tl.constexpr):
+    tl.store(out + tl.arange(0, BLOCK), size)
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "verdict"),
+    [("out, size, BLOCK", "carried"), ("out, size, step, BLOCK", "review"), ("out, BLOCK, size", "carried")],
+)
+def test_a_kernel_with_other_parameters_is_doubted_where_it_is_launched(
+    tmp_path: Path, parameters: str, verdict: str
+) -> None:
+    kernel, user = "vllm_ascend/ops/fill.py", "vllm_ascend/ops/fills.py"
+    launch = "from vllm_ascend.ops.fill import fill\n\n\ndef go(out):\n"
+    launch += "    fill[(1,)](out, size=2, BLOCK=4, num_warps=8)\n"
+    after = edited(KERNEL, ("out, size, BLOCK: tl.constexpr", parameters))
+    result = carried(tmp_path, {**RELEASE, kernel: KERNEL, user: launch}, {kernel: KERNEL}, {kernel: after})
+    assert result.verdict == verdict, [each.as_json() for each in result.definitions]
