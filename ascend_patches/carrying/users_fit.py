@@ -94,7 +94,10 @@ class _Change:
                 above = f"{owner.target}.{self.name}"
                 if not isinstance(member, FunctionNode) or above in self.touched or not self.other_parameters:
                     continue
-                if not _takes_all_of(self.after, member):
+                if any(
+                    call_fit.refusal(self.after, call, False) and not call_fit.refusal(self.before, call, False)
+                    for call in _calls_of(member)
+                ):
                     yield f"it overrides {above}, which has other parameters on the release"
 
     def _overrides(self) -> Iterator[tuple[ClassPlace, FunctionDef]]:
@@ -104,15 +107,14 @@ class _Change:
                     yield each, member
 
 
-def _takes_all_of(function: FunctionDef, above: FunctionDef) -> bool:
-    """Whether a function takes every call that one above it in the family takes."""
+def _calls_of(above: FunctionDef) -> list[Called]:
+    """Calls that those who know only the function above in the family may make."""
     arguments = above.args
     names = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
     keywords = tuple(each.arg for each in arguments.kwonlyargs)
     least = len(names) - len(arguments.defaults)
-    whole = [Called("", count, keywords, False) for count in (least, len(names))]
     by_name = Called("", 1, tuple(sorted({*names[1:], *keywords})), False)
-    return not any(call_fit.refusal(function, call, False) for call in (*whole, by_name))
+    return [*(Called("", count, keywords, False) for count in (least, len(names))), by_name]
 
 
 def _values(counts: set[int]) -> str:
