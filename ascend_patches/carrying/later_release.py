@@ -15,11 +15,20 @@ from ascend_patches.errors import CarryError
 
 
 def read(targets: Iterable[str], later: Code, release: Code, name: str) -> Change:
-    """The change that brings the targets, and the imports that they need, from a later release."""
+    """The change that brings the targets, and the imports that they need, from a later release.
+
+    A target without a colon is a module: all that differs in its file is the change.
+    """
+    targets = tuple(targets)
     definitions: list[Definition] = []
+    whole: dict[str, FileChange] = {}
     for target in targets:
         module_name, _, path = target.partition(":")
         module = later.module(module_name)
+        if not path:
+            changed = _file(target, later, release, name)
+            whole[changed.path] = changed
+            continue
         item = module.inventory.one(path) if module is not None else None
         if module is None or item is None:
             raise CarryError(f"{target}: {name} has no such definition; write package.module:Class.function")
@@ -29,9 +38,22 @@ def read(targets: Iterable[str], later: Code, release: Code, name: str) -> Chang
         definitions.append(_definition(module, there, item, path))
         definitions += _imports(module, there, item)
     once = {definition.target: definition for definition in definitions}
+    once = {target: definition for target, definition in once.items() if definition.file not in whole}
     files = [FileChange(path, path, release.text(path), text) for path, text in splice(once.values(), release).items()]
+    files += whole.values()
     subject = f"{', '.join(targets)} of {name}"
     return Change((Commit("", "", "", subject),), tuple(files), whole=False, source=name)
+
+
+def _file(target: str, later: Code, release: Code, name: str) -> FileChange:
+    """A whole file as it is in the later release, as a change to the release's own."""
+    path = later.path_of(target)
+    if path is None:
+        raise CarryError(f"{target}: {name} has no such module; write package.module, or package.module:Class.function")
+    before, after = release.text(path), later.text(path)
+    if before == after:
+        raise CarryError(f"{target}: {path} is the same in {name} and in the release to carry it onto")
+    return FileChange(path, path, before, after)
 
 
 def _definition(module: Module, there: Module, item: Item, path: str) -> Definition:

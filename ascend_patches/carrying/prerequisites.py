@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ascend_patches.carrying import onto
+from ascend_patches.carrying import chains, onto
+from ascend_patches.carrying.chains import Step, row
 from ascend_patches.carrying.change import Change, FileChange, kind_of
 from ascend_patches.carrying.clone import Clone
 from ascend_patches.carrying.earlier import described
@@ -19,8 +20,10 @@ from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.errors import CarryError
 
-_ATTEMPTS = 24
-_OF_ONE_FILE = 40
+_ATTEMPTS = 8
+_WIDTH = 8
+_OF_ONE_FILE = 30
+_OF_ONE_CHAIN = 8
 _OF_ONE_NAME = 12
 _BLOCKS = ("conflict", "not there", "cannot")
 _UNUSED = "nothing on the release uses"
@@ -80,13 +83,11 @@ class _Search:
             found = self._attempt(chosen)
             if isinstance(found, list):
                 return self._together(found)
-            if len(chosen) == self.most:
-                continue
-            for sha in self._candidates(found):
-                more = chosen | {sha}
-                if sha not in chosen and more not in seen:
-                    seen.add(more)
-                    waiting.append(more)
+            for more in self._sets(found, self.most - len(chosen)):
+                wider = chosen | more
+                if wider not in seen:
+                    seen.add(wider)
+                    waiting.append(wider)
         return None
 
     def _attempt(self, chosen: frozenset[str]) -> list[Result] | Result:
@@ -117,41 +118,65 @@ class _Search:
             self.changes[sha] = self.clone.change(sha)
         return self.changes[sha]
 
-    def _candidates(self, stopped: Result) -> list[str]:
-        """The earlier commits that what stops a change may want, those that answer most of it first."""
+    def _sets(self, stopped: Result, most: int) -> list[frozenset[str]]:
+        """Sets of earlier commits after which all that stops a change may go, the smallest first."""
         blocked = [each for each in stopped.definitions if each.verdict in _BLOCKS]
-        if not blocked or any(not _can_be_helped(each) for each in blocked):
+        if not blocked or not most or any(not _can_be_helped(each) for each in blocked):
             return []
-        before = stopped.change.commits[0].sha if stopped.change.commits else self.change.commits[0].sha
-        helps: dict[str, int] = {}
+        sets: list[frozenset[str]] = [frozenset()]
         for definition in blocked:
-            found = list(dict.fromkeys(self._touching(definition, stopped.change, before)))
-            if not found:
-                return []
-            for sha in found:
-                helps[sha] = helps.get(sha, 0) + 1
-        fitting = [sha for sha in helps if self._could_be_carried(sha)]
-        return sorted(fitting, key=lambda sha: (-helps[sha], -self.order[sha]))
+            options = [frozenset(each) for each in self._options(definition, stopped.change, most)]
+            wider = {some | more for some in sets for more in options if len(some | more) <= most}
+            sets = sorted(wider, key=lambda one: (len(one), sorted(-self.order[sha] for sha in one)))[:_WIDTH]
+        return [one for one in sets if one and all(self._could_be_carried(sha) for sha in one)]
 
-    def _touching(self, definition: Definition, change: Change, before: str) -> Iterator[str]:
-        for need in (
-            definition.reason.removeprefix("needs ").split("; ") if definition.reason.startswith("needs ") else ()
-        ):
-            name = next((found[1] for pattern in _NEED if (found := pattern.search(need))), "")
-            if name:
-                yield from self._log(before, _OF_ONE_NAME, self.code.packages, f"-S{name}")
+    def _options(self, definition: Definition, change: Change, most: int) -> Iterator[tuple[str, ...]]:
+        """The sets of earlier commits that answer what stops one definition."""
+        before = change.commits[-1].sha
         if definition.verdict == "cannot":
+            for need in definition.reason.removeprefix("needs ").split("; "):
+                name = next((found[1] for pattern in _NEED if (found := pattern.search(need))), "")
+                if name:
+                    naming = self._log(before, _OF_ONE_NAME, self.code.packages, f"-S{name}")
+                    yield from ((sha,) for sha in naming if self._brings(sha, name))
             return
         path = definition.path
         for file in change.files:
-            if definition.file in (file.path, file.old_path) or path in _paths(file):
-                yield from self._changing(before, file.old_path, path)
+            if definition.file not in (file.path, file.old_path) and path not in _paths(file):
+                continue
+            touching = list(self._changing(before, file.old_path, path))
+            if definition.kind != "function":
+                yield from ((sha,) for sha in touching[:_OF_ONE_NAME])
+                continue
+            last = Step(before, row(file.before, path), row(file.after, path))
+            steps = [
+                Step(
+                    sha,
+                    row(self.clone.text(f"{sha}^", file.old_path), path),
+                    row(self.clone.text(sha, file.old_path), path),
+                )
+                for sha in reversed(touching[:_OF_ONE_CHAIN])
+            ]
+            release = row(self.code.text(definition.file), path)
+            yield from chains.leading_to(last, steps, release, most)
 
     def _changing(self, before: str, file: str, path: str) -> Iterator[str]:
-        """The commits in which a definition of a file is another one afterwards."""
+        """The commits after which a definition of a file is another one, the newest first."""
         for sha in self._log(before, _OF_ONE_FILE, [file]):
             if _code_of(self.clone.text(f"{sha}^", file), path) != _code_of(self.clone.text(sha, file), path):
                 yield sha
+
+    def _brings(self, sha: str, name: str) -> bool:
+        """Whether a commit binds a name that was not bound in the same file before."""
+        bound = re.compile(
+            rf"(?:def|class)\s+{name}\b|^\s*{name}\s*[:=]|\.{name}\s*[:=]|import\b.*\b{name}\b|^\s+{name},$",
+            re.MULTILINE,
+        )
+        return any(
+            bound.search(file.after or "") and not bound.search(file.before or "")
+            for file in self._change(sha).files
+            if kind_of(file.path, self.code.packages) == "product"
+        )
 
     def _log(self, before: str, most: int, paths: Sequence[str], *options: str) -> list[str]:
         """Commits between the release and another one, the newest first."""

@@ -182,7 +182,9 @@ def _add_carry(carry: argparse.ArgumentParser) -> None:
     carry.add_argument("change", nargs="+", metavar="CHANGE", help="a .patch or .diff file, or -; a commit with --repo")
     carry.add_argument("--onto", nargs="+", metavar="RELEASE", help="as check takes them (default: what is installed)")
     carry.add_argument("--repo", metavar="CLONE", help="a clone of upstream, bare or not; CHANGE is COMMIT or OLD..NEW")
-    carry.add_argument("--from", dest="later", metavar="RELEASE", help="a later release; each CHANGE is a target in it")
+    carry.add_argument(
+        "--from", dest="later", metavar="RELEASE", help="a later release; each CHANGE is a target or a module in it"
+    )
     carry.add_argument("--output", metavar="DIR", help="write the patch into this folder, which must not exist yet")
     carry.add_argument(
         "--name", dest="patch_name", metavar="NAME", help="the patch's name (default: made from the change's number)"

@@ -70,6 +70,15 @@ def test_a_function_of_a_later_release(tmp_path: Path, capsys: pytest.CaptureFix
     assert (code, json.loads(out)["verdict"]) == (0, "carried")
 
 
+def test_all_that_differs_in_a_module_of_a_later_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release = write(tmp_path / "release", {RUNNER: BEFORE})
+    later = write(tmp_path / "later", {RUNNER: f"{AFTER}\n\ndef two(x):\n    return one(x)\n"})
+    _, out = run(capsys, "--from", later, "vllm_ascend.runner", "--onto", release, "--json")
+    told = {each["target"]: each["verdict"] for each in json.loads(out)["definitions"]}
+    assert told == {"vllm_ascend.runner:one": "exact", "vllm_ascend.runner:two": "added"}
+    assert run(capsys, "--from", release, "vllm_ascend.runner", "--onto", release, "--json")[0] == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [(), ("a", "b", "--onto", "x"), ("a", "--repo", ".", "--from", "b")],

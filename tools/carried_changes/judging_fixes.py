@@ -122,10 +122,9 @@ def judge(arguments: argparse.Namespace, release: str) -> tuple[list[Verdict], d
             kept.update(facts)
             if patch is not None:
                 patches[kept["commit"]] = patch
-        print(
-            f"{release} {kept['where']} {kept['commit']} {kept['verdict']} ({seconds:.1f} s): {kept['subject']}",
-            flush=True,
-        )
+        earlier = kept.get("prerequisites")
+        verdict = f"{kept['verdict']}{', carried after ' + ', '.join(earlier) if earlier else ''}"
+        print(f"{release} {kept['where']} {kept['commit']} {verdict} ({seconds:.1f} s): {kept['subject']}", flush=True)
     return verdicts, patches
 
 
