@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 from releases import runner
 from releases.store import Distribution, Store, default_root
@@ -31,11 +29,11 @@ def test_what_differs_between_neighbours_is_carried_as_it_is_or_refused_with_a_r
         for path in new.paths()
         if path.endswith(".py") and old.text(path) != new.text(path) and old.has_path(path)
     ]
-    verdicts: Counter[str] = Counter()
+    carried = 0
     for module in modules:
         change = later_release.read([module], new, old, f"vllm=={newer}")
         result = onto.carry(change, old)
-        verdicts[result.verdict] += 1
+        carried += len(result.carried)
         said = {each.target: (each.verdict, each.reason) for each in result.definitions}
         # The release is the change's own before-image: nothing of it can have moved, be gone or be in conflict.
         assert {verdict for verdict, _ in said.values()} <= {"exact", "added", "cannot", "already there"}, said
@@ -46,5 +44,4 @@ def test_what_differs_between_neighbours_is_carried_as_it_is_or_refused_with_a_r
             assert [each.code for each in here] == [each.code for each in there], definition.target
         again = onto.carry(change, new)
         assert {each.verdict for each in again.definitions} <= {"already there"}, module
-    assert sum(verdicts.values()) == len(modules)
-    assert verdicts["carried"] > 0, verdicts
+    assert carried > 0
