@@ -25,6 +25,9 @@ class SideProcess:
         self.side = side
         # A file, because a pipe that is not read stops the process once it is full.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        # What the process leaves there goes with it, however it ends.
+        self._scratch = tempfile.TemporaryDirectory(prefix="ascend-patches-side-", ignore_cleanup_errors=True)
+        environ = {**environ, "TMPDIR": self._scratch.name}
         self._process = subprocess.Popen(
             command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
         )
@@ -62,6 +65,7 @@ class SideProcess:
                 continue
         self._process.wait()
         self._said.close()
+        self._scratch.cleanup()
 
     def _ended(self) -> SideError:
         code = self._process.wait()
