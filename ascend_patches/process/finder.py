@@ -156,7 +156,7 @@ def say(text: str) -> None:
             # A name of a file or a setting may hold what steers a terminal.
             harmless = (each if each.isprintable() or each in "\t\u3000" else ascii(each)[1:-1] for each in line)
             sys.stderr.write(f"ascend_patches: {''.join(harmless)}\n")
-    except (AttributeError, OSError, ValueError):  # absent in a daemon, or its reader is gone, or closed
+    except (AttributeError, OSError, RuntimeError, ValueError):  # absent, its reader gone, closed, or being written
         pass
 
 

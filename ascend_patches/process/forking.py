@@ -14,11 +14,24 @@ class ForkLock:
         self._lock = RLock()
         self._held_by = 0
         """The thread that forks and took the lock for it."""
+        self._within = 0
+        """The thread that is at work under it."""
+        self._depth = 0
+
+    @property
+    def is_held_here(self) -> bool:
+        """Whether this thread is at work under it already, and has come here from the middle of that work."""
+        return self._within == get_ident()
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        self._depth += 1
+        self._within = get_ident()
 
     def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._within = 0
         self._lock.release()
 
     def hold_across_forks(self, in_child: Callable[[], object]) -> None:
@@ -28,6 +41,7 @@ class ForkLock:
             if not self._release():
                 # This was registered while another thread forked: the thread that held the lock is not in the child.
                 self._lock = RLock()
+                self._within = self._depth = 0
             in_child()
 
         os.register_at_fork(before=self._take, after_in_parent=self._release, after_in_child=after_in_child)

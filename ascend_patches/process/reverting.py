@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ascend_patches.process.forking import ForkLock
 from ascend_patches.process.live_patch import LivePatch, holders_of
@@ -27,6 +28,11 @@ class Reverting:
 
     def revert(self, patches: Sequence[LivePatch], seconds: float) -> None:
         """Undo patches; one that calls are inside for so long stays, and says so."""
+        if self._lock.is_held_here:
+            # A signal's handler, or what a patch calls while it is put in place: what it has come upon is half done.
+            for live in patches:
+                self.settler.until_done(live.name, partial(self._undone, live))
+            return
         self._undo([live for live in patches if live.open])
         busy = self.wait(patches, self._undo, seconds)
         with self._lock:
@@ -51,7 +57,9 @@ class Reverting:
                 return True
 
         live.quarantined = True
-        if not attempt():
+        if self._lock.is_held_here:
+            self.settler.until_done(live.name, attempt)
+        elif not attempt():
             live.keep(f"about to be reverted, as soon as no call is inside it: {reason}")
             self.settler.until_done(live.name, attempt)
 
@@ -66,6 +74,11 @@ class Reverting:
             time.sleep(_PAUSE)
             again(busy)
         return busy
+
+    def _undone(self, live: LivePatch) -> bool:
+        """Undo one patch beside the process's own work; whether that is done."""
+        self._undo([live] if live.open else [])
+        return not live.busy
 
     def _undo(self, patches: Sequence[LivePatch]) -> None:
         with self._lock:

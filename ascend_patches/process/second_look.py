@@ -35,6 +35,8 @@ class SecondLook:
 
     def now(self) -> None:
         """Decide again about the patches of which something that they rely on was exchanged."""
+        if self._lock.is_held_here:  # in the middle of a decision already
+            return
         with self._lock:
             moved = [live for live in self._patches.values() if live.rests_on_other_code()]
         if moved:

@@ -17,7 +17,7 @@ class Settler:
 
     def __init__(self) -> None:
         self._attempts: dict[str, Attempt] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
 
     def until_done(self, name: str, attempt: Attempt) -> None:
@@ -30,7 +30,7 @@ class Settler:
 
     def after_fork(self) -> None:
         """The child has none of its parent's threads."""
-        self._lock, self._thread = threading.Lock(), None
+        self._lock, self._thread = threading.RLock(), None
         for name, attempt in list(self._attempts.items()):
             self.until_done(name, attempt)
 

@@ -1,9 +1,10 @@
-"""Which calls are inside some functions: running in any thread, or suspended in a generator or coroutine."""
+"""Which calls are inside some functions: running in any thread, or suspended: generators, coroutines, greenlets."""
 
 from __future__ import annotations
 
 import gc
 import inspect
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -31,6 +32,9 @@ def calls_inside(
                 found.append(f"{thread_name} is inside {codes[code]}")
             elif code in wrappers and thread != ours:
                 found.append(f"{thread_name} is about to call it")
+    for code in _codes_of_greenlets():
+        if code in codes:
+            found.append(f"{codes[code]} is suspended in a greenlet")
     suspended = [code for code in codes if code.co_flags & _SUSPENDED]
     if suspended:
         found += [f"{codes[code]} is suspended" for code in _suspended(suspended)]
@@ -67,6 +71,15 @@ def _stack(frame: FrameType | None) -> Iterator[CodeType]:
     while frame is not None:
         yield frame.f_code
         frame = frame.f_back
+
+
+def _codes_of_greenlets() -> Iterator[CodeType]:
+    """What runs in greenlets that others run instead of: no thread's stack shows them."""
+    kind = getattr(sys.modules.get("greenlet"), "greenlet", None)
+    if isinstance(kind, type):
+        for each in gc.get_objects():
+            if issubclass(type(each), kind):
+                yield from _stack(each.gr_frame)
 
 
 def _suspended(codes: list[CodeType]) -> Iterator[CodeType]:

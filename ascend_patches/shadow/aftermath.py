@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from types import MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import Any
 
-from ascend_patches.shadow.copies import Copies, attributes_of, is_array, is_tensor, only_once, set_attributes
+from ascend_patches.shadow.copies import MOST_OBJECTS, Copies
+from ascend_patches.shadow.kinds import (
+    CONTENT,
+    attributes_of,
+    built_in_base,
+    is_array,
+    is_tensor,
+    only_once,
+    set_attributes,
+)
 
 _CONTENT = (list, dict, tuple, set, frozenset, deque, bytearray)
 
@@ -120,35 +129,52 @@ def yet_to_run(value: Any) -> str:
 
 
 def put_right(copies: Copies) -> None:
-    """Leave with the caller what the original left with its copies."""
+    """Leave with the caller what the original left with its copies; the first error is raised when all else is done."""
     done: set[int] = set()
+    failed: Exception | None = None
     for real, made in copies.pairs:
-        if is_tensor(real):
-            _put_tensor(real, made)
-        elif is_array(real):
-            real[...] = made
-        else:
-            _put_object(real, made, copies, done)
+        try:
+            if is_tensor(real):
+                _put_tensor(real, made)
+            elif is_array(real):
+                _put_array(real, made)
+            else:
+                _put_object(real, made, copies, done)
+        except Exception as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def _put_tensor(real: Any, made: Any) -> None:
-    if real.shape == made.shape:
+    if real.shape != made.shape:
+        real.data = made.detach().clone()
+    elif not bool((real.detach() == made).all()):
         # Not in place of what takes gradients: what it is in is a leaf of no graph here.
         real.detach().copy_(made)
 
 
+def _put_array(real: Any, made: Any) -> None:
+    if real.shape != made.shape:
+        real.resize(made.shape, refcheck=False)
+    if real.tobytes() != made.tobytes():
+        real[...] = made
+
+
 def _put_object(real: Any, made: Any, copies: Copies, done: set[int]) -> None:
-    if isinstance(real, list):
-        real[:] = [real_of(each, copies, done) for each in made]
-    elif isinstance(real, dict):
-        real.clear()
-        real.update({key: real_of(each, copies, done) for key, each in dict.items(made)})
-    elif isinstance(real, (set, deque)):
-        content = [real_of(each, copies, done) for each in made]
-        real.clear()
-        real.update(content) if isinstance(real, set) else real.extend(content)
-    elif hasattr(real, "__setitem__") and attributes_of(real) is None:  # bytearray, array
+    base = built_in_base(type(real)) if isinstance(real, CONTENT) else None
+    if base is not None and issubclass(base, dict):
+        entries = [(real_of(key, copies, done), real_of(each, copies, done)) for key, each in dict.items(made)]
+        base.clear(real)
+        base.update(real, entries)
+    elif base in (list, deque, set):
+        content = [real_of(each, copies, done) for each in base.__iter__(made)]
+        base.clear(real)
+        set.update(real, content) if base is set else base.extend(real, content)
+    elif base is not None and real != made:  # bytes, an array of numbers
         real[:] = made
+    if type(real) is not type(made):
+        object.__setattr__(real, "__class__", type(made))
     attributes = attributes_of(made)
     if attributes is not None:
         before = attributes_of(real) or {}
@@ -159,26 +185,48 @@ def _put_object(real: Any, made: Any, copies: Copies, done: set[int]) -> None:
 def real_of(value: Any, copies: Copies, done: set[int]) -> Any:
     """A value that the original made, with the caller's own objects in place of their copies."""
     real = copies.original_of(value)
-    if real is not value or id(value) in done or is_tensor(value) or is_array(value):
+    if real is not value or id(value) in done or id(value) in copies.shared or len(done) > MOST_OBJECTS:
         return real
-    if type(value) is tuple:
+    if is_tensor(value) or is_array(value) or isinstance(value, type):
+        return value
+    if isinstance(value, (tuple, frozenset)):
         parts = [real_of(each, copies, done) for each in value]
-        return value if all(one is other for one, other in zip(parts, value, strict=True)) else tuple(parts)
+        if all(one is other for one, other in zip(parts, value, strict=True)):
+            return value
+        made: Any = tuple if isinstance(value, tuple) else frozenset
+        return made.__new__(type(value), parts)
     if type(value) is MethodType:
         holder = real_of(value.__self__, copies, done)
         return value if holder is value.__self__ else MethodType(value.__func__, holder)
-    if not isinstance(value, (list, dict)) and not _is_record(value):
+    if type(value) in (BuiltinFunctionType, MethodWrapperType):
+        holder = copies.original_of(value.__self__)
+        return value if holder is value.__self__ else getattr(holder, value.__name__)
+    if isinstance(value, _PLAIN):
         return value
     done.add(id(value))
-    if isinstance(value, list):
-        value[:] = [real_of(each, copies, done) for each in value]
-    elif isinstance(value, dict):
+    if isinstance(value, CONTENT):
+        _lead_content_back(value, copies, done)
+    if isinstance(value, BaseException):
+        value.args = real_of(value.args, copies, done)
+    attributes = attributes_of(value) or {}
+    led_back = {name: real_of(each, copies, done) for name, each in attributes.items()}
+    if any(led_back[name] is not each for name, each in attributes.items()):
+        set_attributes(value, led_back)
+    return value
+
+
+_PLAIN = (str, bytes, int, float, type(None), FunctionType, ModuleType)
+
+
+def _lead_content_back(value: Any, copies: Copies, done: set[int]) -> None:
+    base = built_in_base(type(value))
+    if issubclass(base, dict):
         for key, each in list(dict.items(value)):
             if (changed := real_of(each, copies, done)) is not each:
-                value[key] = changed
-    elif not isinstance(value, type):
-        attributes = attributes_of(value) or {}
-        changed_ones = {name: real_of(each, copies, done) for name, each in attributes.items()}
-        if any(changed_ones[name] is not each for name, each in attributes.items()):
-            set_attributes(value, changed_ones)
-    return value
+                base.__setitem__(value, key, changed)
+    elif base in (list, deque, set):
+        entries = list(base.__iter__(value))
+        led_back = [real_of(each, copies, done) for each in entries]
+        if any(one is not other for one, other in zip(entries, led_back, strict=True)):
+            base.clear(value)
+            set.update(value, led_back) if base is set else base.extend(value, led_back)

@@ -11,9 +11,11 @@ from contextvars import copy_context
 from types import FunctionType
 from typing import Any, NamedTuple
 
+from ascend_patches.basics.interrupts import is_interrupt
 from ascend_patches.shadow import aftermath
 from ascend_patches.shadow.copies import Copies, NoCopyError, Room
 from ascend_patches.shadow.randomness import RandomState
+from ascend_patches.shadow.reach import Reach
 from ascend_patches.shadow.watched import Watched
 
 
@@ -33,14 +35,16 @@ class Outcome(NamedTuple):
     """What a function answered, or the error that it raised."""
 
     value: Any
-    error: Exception | None
+    error: BaseException | None
 
     @classmethod
     def of(cls, function: Callable[..., Any], call: Call) -> Outcome:
-        """Run a function. Its errors are kept, what is no error of a function is not."""
+        """Run a function. Whatever it raises is kept; an interrupt of the process is not its own."""
         try:
             return cls(call.of(function), None)
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             return cls(None, _within_function(error))
 
     def result(self) -> Any:
@@ -63,14 +67,26 @@ class Verdict(NamedTuple):
     """Whether no call of this target need be tried again."""
 
 
+Isolated = Callable[[Callable[[], Outcome]], Outcome]
+"""Runs something apart from what patches keep for the call."""
+
+
+class Isolation(NamedTuple):
+    """What surrounds the runs of a comparison."""
+
+    original: Isolated
+    replacement: Isolated
+    others_came_between: Callable[[], bool]
+    """Whether other threads were inside the patch since the comparison began."""
+
+
 class CopiedCall:
     """Copies of a call, of which one run is made, and what it left."""
 
-    def __init__(self, call: Call, room: Room) -> None:
-        self.copies = Copies(room)
+    def __init__(self, call: Call, room: Room, reach: Reach) -> None:
+        self.copies = Copies(room, reach.values)
         try:
-            arguments = self.copies.of_arguments((call.args, call.kwargs))
-            instance = tuple(map(self.copies.of_instance, call.instance))
+            instance, arguments = self.copies.of_call(call.instance, (call.args, call.kwargs))
         except BaseException:
             self.copies.give_back()
             raise
@@ -78,8 +94,8 @@ class CopiedCall:
         # Tuples without anything that changes are no copies; a dictionary of arguments is the callee's own anyway.
         self.call = Call(instance, args, dict(kwargs))
 
-    def outcome(self, function: Callable[..., Any], isolated: Callable[[Callable[[], Outcome]], Outcome]) -> Outcome:
-        """The original's answer, with nothing of the run left but what is in the copies."""
+    def outcome(self, function: Callable[..., Any], isolated: Isolated) -> Outcome:
+        """What a function answers, with nothing of the run left but what is in the copies."""
         return copy_context().run(lambda: isolated(lambda: _outcome(function, self.call)))
 
 
@@ -92,47 +108,58 @@ class Comparison:
         copied: CopiedCall,
         another: CopiedCall | None,
         original: FunctionType | None,
+        reach: Reach,
         difference: aftermath.Difference,
     ) -> None:
         self._call = call
         self._copied = copied
         self._another = another
         self._difference = difference
-        self._watched = Watched(copied.copies, original)
+        self._watched = Watched(copied.copies, original, reach)
+        if self._watched.only_once:
+            raise NoCopyError(self._watched.only_once)
         self._random = RandomState()
+        self._random_after = self._random
         self.patched = Outcome(None, None)
         self.original = Outcome(None, None)
 
-    def run(
-        self,
-        replacement: Callable[..., Any],
-        original: Callable[..., Any],
-        isolated: Callable[[Callable[[], Outcome]], Outcome],
-    ) -> Verdict:
+    def run(self, replacement: Callable[..., Any], original: Callable[..., Any], isolation: Isolation) -> Verdict:
         """Run both and judge."""
         self.patched = Outcome.of(replacement, self._call)
         reason = self._watched.changed() or aftermath.yet_to_run(self.patched.value)
         if reason:
             return Verdict("left_out", reason)
-        self.original = self._of_original(original, isolated, self._copied)
-        reason = self._watched.changed()
-        if reason:
+        try:
+            self.original = self._of_original(original, isolation.original, self._copied)
+        except BaseException:
             self._watched.restore()
+            raise
+        reason = self._watched.changed_near()
+        self._watched.restore()
+        if reason:
             return Verdict("left_out", f"the original {reason}", for_ever=True)
         reason = aftermath.yet_to_run(self.original.value)
         if reason:
             _close(self.original.value)
             return Verdict("left_out", reason)
         try:
-            return self._judged(original, isolated)
+            return self._judged(replacement, original, isolation)
         except Exception as error:
             return Verdict("left_out", f"answers that cannot be compared ({type(error).__name__})")
 
-    def put_right(self) -> Any:
-        """Leave with the caller what the original left with its copies; returns the original's answer."""
+    def put_right(self) -> None:
+        """Leave with the caller what the original left with its copies, and the next random numbers as it did."""
+        self._random_after.restore()
+        aftermath.put_right(self._copied.copies)
+
+    def answer_of_original(self) -> Outcome:
+        """The original's answer or error, with the caller's own objects in it."""
         copies = self._copied.copies
-        aftermath.put_right(copies)
-        return aftermath.real_of(self.original.value, copies, set())
+        error = self.original.error
+        return Outcome(
+            aftermath.real_of(self.original.value, copies, set()),
+            aftermath.real_of(error, copies, set()) if error is not None else None,
+        )
 
     def give_back(self) -> None:
         """Give back the room that the copies took, and hold them no longer: an error keeps the frames above it."""
@@ -141,39 +168,46 @@ class Comparison:
             vars(copied).clear()
         vars(self).clear()
 
-    def _of_original(
-        self,
-        original: Callable[..., Any],
-        isolated: Callable[[Callable[[], Outcome]], Outcome],
-        copied: CopiedCall,
-    ) -> Outcome:
+    def _of_original(self, original: Callable[..., Any], isolated: Isolated, copied: CopiedCall) -> Outcome:
         moved = RandomState()
         self._random.restore()
         try:
             return copied.outcome(original, isolated)
         finally:
+            self._random_after = RandomState()
             moved.restore()
 
-    def _judged(self, original: Callable[..., Any], isolated: Callable[[Callable[[], Outcome]], Outcome]) -> Verdict:
-        if self.original.error is not None:
-            # Where both fail they agree; where only the original does, nothing says which of the two is right.
-            return Verdict("compared" if self.patched.error is not None else "original_failed")
-        if self.patched.error is not None:
-            difference: str | None = f"{_described(self.patched.error)} where the original answers"
-        else:
-            difference = self._differs(self._left_by(self.patched, self._call))
+    def _judged(self, replacement: Callable[..., Any], original: Callable[..., Any], isolation: Isolation) -> Verdict:
+        if self.original.error is not None and self.patched.error is None:
+            # Where only the original fails, nothing says which of the two is right.
+            return Verdict("original_failed")
+        difference = self._differs(self.patched, self._call)
         if difference is None:
             return Verdict("compared")
-        if self._another is not None:
-            again = self._of_original(original, isolated, self._another)
-            self._watched.restore()
-            if again.error is not None or self._differs(self._left_by(again, self._another.call)) is not None:
+        if self._another is None:
+            return Verdict("compared", difference=difference)
+        after = self._random_after
+        if isolation.others_came_between():
+            # What they did to the object is no work of the replacement: on copies, nobody else comes to it.
+            alone = self._of_original(replacement, isolation.replacement, self._another)
+            if self._differs(alone, self._another.call) is None:
+                return Verdict("left_out", "other threads were inside at the same time")
+        else:
+            again = self._of_original(original, isolation.original, self._another)
+            if self._differs(again, self._another.call) is not None:
+                self._watched.restore()
                 return Verdict("left_out", "the original does not agree with itself")
+        self._watched.restore()
+        self._random_after = after
         return Verdict("compared", difference=difference)
 
-    def _differs(self, found: tuple[tuple[str, Any], ...]) -> str | None:
-        expected = self._left_by(self.original, self._copied.call)
-        for (name, one), (_, other) in zip(expected, found, strict=True):
+    def _differs(self, found: Outcome, call: Call) -> str | None:
+        """How another run of the call came out otherwise than the original's."""
+        expected = self.original
+        if found.error is not None or expected.error is not None:
+            return _differing_errors(expected.error, found.error)
+        sides = zip(self._left_by(expected, self._copied.call), self._left_by(found, call), strict=True)
+        for (name, one), (_, other) in sides:
             difference = aftermath.difference(one, other, self._difference)
             if difference is not None:
                 return f"{name}{'' if not name or difference.startswith(('[', '.')) else ': '}{difference}"
@@ -194,14 +228,22 @@ class Comparison:
 def _outcome(function: Callable[..., Any], call: Call) -> Outcome:
     try:
         return Outcome(call.of(function), None)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # the caller has called the replacement, which did not end the process
-        kept = error if isinstance(error, Exception) else RuntimeError(_described(error))
-        return Outcome(None, kept.with_traceback(None))
+        if is_interrupt(error):
+            raise
+        return Outcome(None, error.with_traceback(None))
 
 
-def _within_function(error: Exception) -> Exception:
+def _differing_errors(expected: BaseException | None, found: BaseException | None) -> str | None:
+    """What a caller would notice of two errors: that there is one, and whether it is caught as the other would be."""
+    if expected is None or found is None:
+        return f"{_described(found)} where the original answers" if found is not None else "answers"
+    if isinstance(found, type(expected)):
+        return None
+    return f"{_described(found)} where the original raises {type(expected).__name__}"
+
+
+def _within_function(error: BaseException) -> BaseException:
     """An error without the frames above the function that raised it: the caller's own error would hold copies."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals is globals():
@@ -220,4 +262,4 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-__all__ = ["Call", "Comparison", "CopiedCall", "NoCopyError", "Outcome", "Verdict"]
+__all__ = ["Call", "Comparison", "CopiedCall", "Isolation", "NoCopyError", "Outcome", "Verdict"]

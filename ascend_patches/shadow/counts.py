@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 
 _KINDS = 16
 
@@ -16,7 +16,7 @@ class Counts:
         self.original_failed = 0
         self.left_out = 0
         self.reasons: dict[str, int] = {}
-        self._lock = Lock()
+        self._lock = RLock()  # a signal's handler may come to it while its thread holds it
 
     def add(self, what: str, reason: str = "") -> int:
         """Count one more; returns how many it are now."""

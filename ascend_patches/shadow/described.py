@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ascend_patches.shadow.copies import is_tensor
+from ascend_patches.shadow.kinds import is_tensor
 
 _LONGEST = 900
 _FEW = 32

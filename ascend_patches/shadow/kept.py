@@ -15,8 +15,9 @@ from typing import Any
 from uuid import uuid4
 
 from ascend_patches.basics.files import write_whole
-from ascend_patches.shadow.copies import is_tensor, size_of
+from ascend_patches.shadow.copies import size_of
 from ascend_patches.shadow.described import value_of
+from ascend_patches.shadow.kinds import is_tensor
 
 MOST_FILES = 16
 MOST_BYTES = 64 * 1024**2

@@ -14,6 +14,7 @@ from ascend_patches.settings.model import Choice
 from ascend_patches.shadow import kept
 from ascend_patches.shadow.counts import Counts
 from ascend_patches.shadow.run import Mismatch, Shadow, in_front
+from ascend_patches.shadow.traffic import Traffic
 
 FOLDER = "ASCEND_PATCHES_SHADOW_DIR"
 
@@ -39,6 +40,7 @@ class PatchShadow:
         self.counts = Counts()
         self.callbacks = callbacks
         self.folder = from_variable(FOLDER)
+        self.traffic = Traffic()
         self.codes: set[CodeType] = set()
         """The code of all the patch's replacements, compared or not."""
         self._shadows: dict[str, Shadow] = {}

@@ -31,6 +31,12 @@ class RandomState:
                     source.set(state)
 
 
+def is_a_source(value: object) -> bool:
+    """Whether it is what a module draws its own random numbers from, whose state is kept here."""
+    random, numpy = (sys.modules.get(name) for name in ("random", "numpy.random.mtrand"))
+    return value is getattr(random, "_inst", random) or value is getattr(numpy, "_rand", numpy)
+
+
 def _sources() -> list[_Source]:
     found = []
     random, numpy, torch = (sys.modules.get(name) for name in ("random", "numpy.random", "torch"))

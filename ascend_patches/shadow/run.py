@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from threading import local
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,9 +24,10 @@ from ascend_patches.replacing.replace import dressed_like
 from ascend_patches.shadow import described
 from ascend_patches.shadow.apart import apart
 from ascend_patches.shadow.chosen import Chosen
-from ascend_patches.shadow.comparison import Call, Comparison, CopiedCall, NoCopyError, Outcome, Verdict
+from ascend_patches.shadow.comparison import Call, Comparison, CopiedCall, Isolation, NoCopyError, Outcome, Verdict
 from ascend_patches.shadow.copies import ROOM, Copies
 from ascend_patches.shadow.patience import Patience
+from ascend_patches.shadow.reach import Reach
 from ascend_patches.shadow.young import YOUNG_GARBAGE
 from ascend_patches.upstream.fingerprints import plain_function
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 _MOST_FRAMES = 1_000
+_FRAMES_OF_OURS = 150
+"""So many frames less than a call has left for itself may be taken up by a comparison of it."""
 _NOT_A_CALL = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -54,7 +58,11 @@ class Mismatch(NamedTuple):
 class _Thread(local):
     """Within whose shadow run a thread is, if in any."""
 
-    within: PatchShadow | None = None
+    within: PatchShadow | object | None = None
+
+
+_NO_PATCH = object()
+"""Stands for a run in which all replacements are in, and nothing is compared."""
 
 
 _THREAD = _Thread()
@@ -85,10 +93,18 @@ class Shadow:
         return _callable(self.found.value, self.found)(*args, **kwargs)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        traffic = self.patch.traffic
+        traffic.enter()
+        try:
+            return self._call(args, kwargs)
+        finally:
+            traffic.leave()
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         within = _THREAD.within
         if within is self.patch:
             return self.original(*args, **kwargs)
-        if within is not None or not self._chosen() or self._is_part_of_a_call():
+        if within is not None or not self._chosen() or self._is_beyond_comparison():
             return self.replacement(*args, **kwargs)
         if self._patience.skips():
             self.patch.count("left_out", self._patience.reason)
@@ -103,16 +119,19 @@ class Shadow:
             # An error holds this frame, which must not hold the error.
             del outcome
 
-    def _is_part_of_a_call(self) -> bool:
-        """Whether this thread is in another replacement of the patch: they are judged together, by the outer one."""
-        frame: FrameType | None = sys._getframe(2)
-        for _ in range(_MOST_FRAMES):
+    def _is_beyond_comparison(self) -> bool:
+        """Whether this thread is in another replacement of the patch, or so deep that a comparison has no room.
+
+        Replacements within each other are judged together, by the outer one.
+        """
+        frame: FrameType | None = sys._getframe(3)
+        for _ in range(min(_MOST_FRAMES, sys.getrecursionlimit() - _FRAMES_OF_OURS)):
             if frame is None:
                 return False
             if frame.f_code in self.patch.codes:
                 return True
             frame = frame.f_back
-        return False
+        return frame is not None and sys.getrecursionlimit() <= _MOST_FRAMES + _FRAMES_OF_OURS
 
     def _taken_apart(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         count = 1 if self._has_instance() else 0
@@ -129,7 +148,7 @@ class Shadow:
             return None
         try:
             untouched = self._untouched(call)
-            verdict = comparison.run(self.replacement, self.original, self._isolated)
+            verdict = comparison.run(self.replacement, self.original, self._isolation())
             return self._answer(verdict, comparison, call, untouched)
         finally:
             comparison.give_back()
@@ -141,7 +160,9 @@ class Shadow:
             self._left_out("one of several ranks")
             return None
         try:
-            copied = CopiedCall(call, ROOM)
+            function = plain_function(self.found.value)
+            reach = Reach((function,), [type(each) for each in (*call.instance, *call.args)])
+            copied = CopiedCall(call, ROOM, reach)
         except NoCopyError as why:
             self._left_out(str(why))
             return None
@@ -150,10 +171,16 @@ class Shadow:
             self._left_out("no copies could be made")
             return None
         try:
-            another = CopiedCall(call, ROOM)
+            another = CopiedCall(call, ROOM, reach)
         except Exception:  # no room for a second one, which is needed only where a difference has to be confirmed
             another = None
-        return Comparison(call, copied, another, plain_function(self.found.value), self.patch.difference)
+        try:
+            return Comparison(call, copied, another, function, reach, self.patch.difference)
+        except NoCopyError as why:
+            for each in filter(None, (copied, another)):
+                each.copies.give_back()
+            self._left_out(str(why))
+            return None
 
     def _untouched(self, call: Call) -> Inputs | None:
         """The arguments as they are before the call, where those of a difference are to be kept."""
@@ -161,7 +188,7 @@ class Shadow:
             return None
         copies = Copies(ROOM)
         try:
-            args, kwargs = copies.of_arguments((call.args, call.kwargs))
+            _, (args, kwargs) = copies.of_call((), (call.args, call.kwargs))
         except Exception:
             return None
         finally:
@@ -172,13 +199,14 @@ class Shadow:
         self._patience.came_to_nothing(reason, for_ever)
         self.patch.count("left_out", reason)
 
-    def _isolated(self, run: Callable[[], Outcome]) -> Outcome:
-        _THREAD.within = self.patch
-        try:
-            with apart():
-                return run()
-        finally:
-            _THREAD.within = None
+    def _isolation(self) -> Isolation:
+        was_inside, before = self.patch.traffic.seen_from_here()
+
+        def others_came_between() -> bool:
+            inside, now = self.patch.traffic.seen_from_here()
+            return was_inside or inside or now != before
+
+        return Isolation(partial(_isolated, self.patch), partial(_isolated, _NO_PATCH), others_came_between)
 
     def _answer(self, verdict: Verdict, comparison: Comparison, call: Call, untouched: Inputs | None) -> Outcome:
         """Count a verdict, tell of it, and return what the caller gets."""
@@ -196,10 +224,10 @@ class Shadow:
             return comparison.patched
         self._tell(verdict.difference, call, untouched)
         try:
-            return Outcome(comparison.put_right(), None)
+            comparison.put_right()
         except Exception as error:
             self._complain_of("what it wrote into its arguments could not be put right", error)
-            return Outcome(comparison.original.value, None)
+        return comparison.answer_of_original()
 
     def _tell(self, difference: str, call: Call, untouched: Inputs | None) -> None:
         try:
@@ -216,6 +244,15 @@ class Shadow:
             self.patch.callbacks.complain(
                 f"{self.patch.patch.name}: {self.rewrite.target}: {what}: {_described(error)}"
             )
+
+
+def _isolated(within: object, run: Callable[[], Outcome]) -> Outcome:
+    _THREAD.within = within
+    try:
+        with apart():
+            return run()
+    finally:
+        _THREAD.within = None
 
 
 def in_front(patch: PatchShadow, rewrite: Rewrite, found: Found, value: Any) -> tuple[Any, Shadow] | None:

@@ -24,14 +24,16 @@ class YoungGarbage:
         """How deep each thread is in calls that are compared."""
         self._ended = 0
         """Calls since there was last a moment without one."""
-        self._paused = False
+        self._threshold = 0
+        """How many new objects the collector waits for when it is not kept waiting by us; 0 while it is not."""
         os.register_at_fork(after_in_child=self._after_fork)
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._inside:
-                self._paused = gc.isenabled()
-                gc.disable()
+            if not self._inside and not self._threshold:
+                # Not switched off: whether it is on is for the call itself to ask and to change.
+                self._threshold = gc.get_threshold()[0]
+                gc.set_threshold(0, *gc.get_threshold()[1:])
             thread = get_ident()
             self._inside[thread] = self._inside.get(thread, 0) + 1
 
@@ -61,9 +63,10 @@ class YoungGarbage:
             return 2
 
     def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            gc.enable()
+        threshold, self._threshold = self._threshold, 0
+        now, *older = gc.get_threshold()
+        if threshold and not now:  # what the call has chosen for itself stays
+            gc.set_threshold(threshold, *older)
 
     def _after_fork(self) -> None:
         """Only the thread that forked is in the child."""

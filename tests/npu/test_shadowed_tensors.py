@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -406,3 +407,85 @@ def test_inputs_that_are_too_large_are_not_kept(tmp_path: Path, monkeypatch: pyt
     shadow.call(torch.ones(64))
     assert list(tmp_path.iterdir()) == []
     assert "they are larger than 100 bytes" in shadow.said[-1]
+
+
+# Memory that several share
+
+
+def add_and_sum(a: Any, b: Any) -> float:
+    a += 1
+    return float(b.sum())
+
+
+def first_of_shared(a: Any, b: Any) -> None:
+    b[0] = a.sum()
+
+
+SHARED: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "tensors": lambda: ((a := torch.zeros(8)), a[2:4]),
+    "parts of a large one": lambda: ((a := torch.zeros(9_000))[:10], a[5:15]),
+    "tensors of two types": lambda: ((a := torch.zeros(8)), a.view(torch.int32)),
+    "tensors, transposed": lambda: ((a := torch.zeros(2, 2)), a.t()),
+    "arrays": lambda: ((a := np.zeros(8)), a[2:4]),
+    "arrays, reversed": lambda: ((a := np.zeros(8)), a[::-1]),
+    "array and tensor": lambda: ((a := np.zeros(8)), torch.from_numpy(a)),
+}
+
+
+@pytest.mark.parametrize("make", SHARED.values(), ids=SHARED)
+@pytest.mark.parametrize("work", [add_and_sum, first_of_shared])
+def test_what_shares_memory_does_so_in_both_runs(make: Callable[[], tuple[Any, Any]], work: Callable[..., Any]) -> None:
+    plain, given = make(), make()
+    expected = [work(*plain) for _ in range(3)]
+    shadow = shadowed(work, work)
+    assert [shadow.call(*given) for _ in range(3)] == expected
+    assert (given[0] == plain[0]).all()
+    assert shadow.patch.counts.mismatches == 0
+
+
+@pytest.mark.parametrize("make", SHARED.values(), ids=SHARED)
+def test_what_shares_memory_within_an_object_does_so_in_both_runs(make: Callable[[], tuple[Any, Any]]) -> None:
+    def forward(self: Any, x: torch.Tensor) -> float:
+        return add_and_sum(*self.rows)
+
+    installed, patch = of_module(forward, forward)
+    plain, module = make(), Cached()
+    module.rows = make()
+    expected = [add_and_sum(*plain) for _ in range(3)]
+    assert [installed(module, torch.ones(2)) for _ in range(3)] == expected
+    assert patch.counts.mismatches == 0
+
+
+def test_tensors_that_share_memory_are_compared() -> None:
+    shadow, row = shadowed(add_and_sum, add_and_sum), torch.zeros(9_000)
+    shadow.call(row[:10], row[5:15])
+    assert shadow.patch.counts.compared == 1
+
+
+@pytest.mark.parametrize(
+    ("beside", "change"),
+    [
+        (lambda: torch.ones(1).expand(3), lambda x: None),
+        (lambda: torch.zeros(2), lambda x: x.resize_(1)),
+        (lambda: np.zeros(2), lambda x: x.resize(4, refcheck=False)),
+        (lambda: read_only(), lambda x: None),
+    ],
+    ids=["one element many times", "tensor of another size", "array of another size", "array to be read only"],
+)
+def test_what_cannot_be_written_keeps_nothing_else_from_being_put_right(
+    beside: Callable[[], Any], change: Callable[[Any], Any]
+) -> None:
+    def original(x: Any, out: list[int]) -> None:
+        change(x)
+        out.append(1)
+
+    shadow, given, expected, out = shadowed(original, lambda x, out: out.append(2)), beside(), beside(), []  # type: ignore[var-annotated]
+    change(expected)
+    shadow.call(given, out)
+    assert (out, given.shape) == ([1], expected.shape)
+
+
+def read_only() -> Any:
+    row = np.zeros(3)
+    row.flags.writeable = False
+    return row
