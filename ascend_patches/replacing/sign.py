@@ -8,7 +8,7 @@ from typing import Any
 from ascend_patches.basics.value import Value
 from ascend_patches.replacing.find import ABSENT
 
-_GENERATOR_OR_COROUTINE = 0x20 | 0x80 | 0x200
+_GENERATOR_OR_COROUTINE = 0x20 | 0x80 | 0x100 | 0x200
 
 
 def signature_difference(original: FunctionType, replacement: FunctionType) -> str:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
 from ascend_patches.replacing import one_step
 from ascend_patches.replacing.find import ABSENT, author, find, function_of
+from ascend_patches.replacing.inside import codes_of
 
 
 class Site:
     """One target that was replaced: all there is to know to check it and to undo it."""
 
     __slots__ = (
+        "_replacement",
         "after",
         "alone",
         "before",
+        "codes",
         "keeps_original_as",
         "keeps_original_in",
         "name",
         "original",
         "owner",
-        "replacement",
         "target",
     )
 
@@ -38,11 +40,20 @@ class Site:
         self.original = before
         """What a call of the target ran before, inherited or not."""
         self.replacement = after
-        """What is there now, without what may stand in front of it."""
         self.keeps_original_in: dict[str, Any] | None = None
         self.keeps_original_as = ""
         self.alone = False
         """Whether others that hold the same value hold it for reasons of their own: a number, an imported module."""
+
+    @property
+    def replacement(self) -> Any:
+        """What is there now, without what may stand in front of it."""
+        return self._replacement
+
+    @replacement.setter
+    def replacement(self, value: Any) -> None:
+        self._replacement = value
+        self.codes = (_codes(self.after), _codes(value))
 
     def steps(self) -> Iterator[one_step.Step]:
         """What puts the replacement in place: the original is kept before anything can ask for it."""
@@ -109,10 +120,17 @@ class Site:
         now = value
         while id(now) not in seen:
             if now is self.after or function_of(now) is function_of(self.after):
-                return ""
+                return self._exchanged_code()
             seen.add(id(now))
-            now = getattr(function_of(now), "__dict__", {}).get("__wrapped__", now)
+            now = _wrapped_by(function_of(now))
         return author(value)
+
+    def _exchanged_code(self) -> str:
+        """Whose code our own functions run now, if it is not ours any more."""
+        values = (self.after, self.replacement)
+        if all(_codes(each) == code for each, code in zip(values, self.codes, strict=True)):
+            return ""
+        return f"{author(self.replacement if _codes(self.after) == self.codes[0] else self.after)}, as its code"
 
     def reversed(self) -> Site:
         """The site as if the replacement had been the original, to search for holders of the replacement."""
@@ -123,3 +141,24 @@ class Site:
     def owner_now(self) -> str:
         """Whose work is there, if it is not ours any more."""
         return author(self.owner.__dict__.get(self.name, ABSENT))
+
+
+def _codes(value: Any) -> tuple[int, ...]:
+    """By identity, the code that a call of a value runs first."""
+    return tuple(map(id, codes_of(value)))
+
+
+def _wrapped_by(value: Any) -> Any:
+    """What a wrapper says it is around; the value itself where it is none, or where it cannot come to call that."""
+    kind = type(value)
+    if "__wrapped__" not in getattr(value, "__dict__", ()) and not hasattr(kind, "__wrapped__"):
+        return value
+    inner = getattr(value, "__wrapped__", value)
+    if kind is not FunctionType or value.__closure__:
+        return inner
+    defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+    if not all(isinstance(each, (str, int, float, bytes, type(None))) for each in defaults):
+        return inner
+    names = value.__code__.co_names
+    knows = "__wrapped__" in names or any(value.__globals__.get(name) is inner for name in names)
+    return inner if knows else value

@@ -33,6 +33,36 @@ def test_what_wraps_ours_and_says_so_leaves_it_applied(greeting: World) -> None:
     assert greeting.python(code + SHOW, start=True).patch("greeting")["state"] == "applied"
 
 
+def test_what_wrapt_wraps_around_ours_leaves_it_applied(greeting: World) -> None:
+    code = (
+        "import vllm.engine, wrapt\n"
+        "wrapt.wrap_function_wrapper('vllm.engine', 'greet', lambda f, instance, args, kwargs: f(*args, **kwargs))\n"
+    )
+    assert greeting.python(code + SHOW, start=True).patch("greeting")["state"] == "applied"
+
+
+def test_what_only_says_that_it_wraps_ours_has_overwritten_it(greeting: World) -> None:
+    code = (
+        "import functools, vllm.engine\n@functools.wraps(vllm.engine.greet)\n"
+        "def theirs(name, mark='!'):\n    return 'theirs'\nvllm.engine.greet = theirs\n"
+    )
+    assert greeting.python(code + SHOW, start=True).patch("greeting")["state"] == "overwritten"
+
+
+@pytest.mark.parametrize("shadow", ["0", "1"])
+def test_our_function_with_other_code_in_it_is_overwritten(shadow: str, greeting: World) -> None:
+    code = THEIRS + "vllm.engine.greet.__code__ = theirs.__code__\n"
+    env = {"ASCEND_PATCHES_SHADOW": shadow}
+    if shadow == "1":  # what stands there has variables of its own, so that only such code can be put into it
+        code = THEIRS + "def around(replacement, recorded, shadow):\n"
+        code += "    return lambda *args, **kwargs: (replacement, recorded, shadow)\n"
+        code += "vllm.engine.greet.__code__ = around(1, 2, 3).__code__\n"
+    patch = greeting.python(code + SHOW, start=True, env=env).patch("greeting")
+    assert patch["state"] == "overwritten"
+    assert "vllm.engine:greet was replaced, and now belongs to" in patch["reason"]
+    assert ", as its code" in patch["reason"]
+
+
 def test_a_class_that_is_exchanged_takes_its_patched_method_along(world: World) -> None:
     world.package("vllm", {"engine": "class Model:\n    def run(self):\n        return 'upstream'\n"})
     world.patch("run", {"vllm.engine:Model.run": "run"}, "def run(self):\n    return 'ours'\n")
