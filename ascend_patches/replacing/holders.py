@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import CellType, FrameType, MethodType
 from typing import Any, cast
+from weakref import getweakrefcount
 
 from ascend_patches.replacing.find import ABSENT, Found, function_of
 from ascend_patches.replacing.site import Site
@@ -30,6 +31,10 @@ def out_of_reach(sites: Iterable[Site]) -> dict[str, list[str]]:
             described = _describe_holder(referrer, referent, site) if site is not None else None
             if site is not None and described is not None:
                 counted[site.target, described] = counted.get((site.target, described), 0) + 1
+    for site in held.values():
+        weak = getweakrefcount(function_of(site.before))
+        if weak:
+            counted[site.target, "a weak reference"] = weak
     found: dict[str, list[str]] = {}
     for (target, holder), count in counted.items():
         times = f" ({count} times)" if count > 1 else ""

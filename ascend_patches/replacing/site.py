@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 from typing import Any
+from weakref import getweakrefcount
 
 from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
@@ -101,7 +102,8 @@ class Site:
         ours = 1 if function_of(self.before) is not self.before else 2  # its descriptor; this object's two names for it
         ours += self.keeps_original_in is not None
         ours += getattr(function_of(self.replacement), "__wrapped__", None) is function_of(self.before)  # advice
-        return sys.getrefcount(function_of(self.before)) > ours + 1  # and that of the call
+        held = sys.getrefcount(function_of(self.before)) > ours + 1  # and that of the call
+        return held or getweakrefcount(function_of(self.before)) > 0
 
     def overwritten_by(self) -> str:
         """Whose work is reached at the target now, in words; empty as long as it is ours.

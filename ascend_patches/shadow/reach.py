@@ -42,11 +42,13 @@ _FOREIGN = frozenset(
     {
         *("builtins", "torch", "torch_npu", "numpy", "typing", "types", "collections", "functools", "itertools"),
         *("math", "re", "logging", "contextlib", "dataclasses", "enum", "abc", "inspect", "warnings", "importlib"),
-        *("threading", "_thread", "_weakrefset", "weakref", "multiprocessing"),
+        *("threading", "_thread", "_weakrefset", "weakref", "multiprocessing", "ascend_patches"),
     }
 )
 """Packages whose modules and classes hold no state of a call."""
-_WITHOUT_STATE = frozenset({"builtins", "torch", "torch_npu", "numpy", "typing", "logging", "importlib", "inspect"})
+_WITHOUT_STATE = frozenset(
+    {"builtins", "torch", "torch_npu", "numpy", "typing", "logging", "importlib", "inspect", "ascend_patches"}
+)
 """Packages whose objects do not either."""
 
 
@@ -144,6 +146,8 @@ class Reach:
             self._object(value, kind, depth, level)
 
     def _object(self, value: Any, kind: type, depth: int, level: int) -> None:
+        if kind.__module__.partition(".")[0] == "ascend_patches":
+            return
         why_not = only_once(kind)
         held = attributes_of(value)
         if why_not not in ("", LOCK, FINALIZER, VIEW) or (held is None and not why_not and not _is_harmless(kind)):

@@ -102,7 +102,9 @@ class _Attributes(_Seen):
     def __init__(self, value: Any) -> None:
         self._value = value
         self._before = attributes_of(value) or {}
-        self._inside = [_Content(each) for each in self._before.values() if type(each) in CONTENT]
+        # What a configuration counts and caches in containers of its own is no part of an answer.
+        inside = () if type(value).__name__.endswith("Config") else self._before.values()
+        self._inside = [_Content(each) for each in inside if type(each) in CONTENT]
 
     def changed(self) -> bool:
         now = attributes_of(self._value) or {}

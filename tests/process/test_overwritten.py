@@ -140,6 +140,7 @@ def test_two_patches_that_would_keep_their_originals_as_one_name_are_told_apart(
         ("def other(f=greet): ...", "a tuple"),
         ("class Other:\n    again = greet", "under 'again'"),
         ("import json\njson.handler = [greet]", "a list"),
+        ("import weakref\nREFERENCE = weakref.ref(greet)", "a weak reference"),
     ],
 )
 def test_references_that_a_module_took_while_it_was_executed_are_named(held: str, holder: str, greeting: World) -> None:
