@@ -147,6 +147,10 @@ class Finder:
 finder = Finder()
 
 
+_LONGEST = 8_000
+"""Characters in one line of what is said; a variable of the environment may be as long as anything."""
+
+
 def say(text: str) -> None:
     """Tell the operator on stderr, in a process that has one."""
     if _is_closed_below(sys.stderr):  # what is written stays in its buffer, and Python ends with an error of its own
@@ -154,7 +158,8 @@ def say(text: str) -> None:
     try:
         for line in text.splitlines():
             # A name of a file or a setting may hold what steers a terminal.
-            harmless = (each if each.isprintable() or each in "\t\u3000" else ascii(each)[1:-1] for each in line)
+            shown = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+            harmless = (each if each.isprintable() or each in "\t\u3000" else ascii(each)[1:-1] for each in shown)
             sys.stderr.write(f"ascend_patches: {''.join(harmless)}\n")
     except (AttributeError, OSError, RuntimeError, ValueError):  # absent, its reader gone, closed, or being written
         pass

@@ -26,12 +26,19 @@ class Reverting:
         self._lock = lock
         self._changed = changed
 
+    def postponed(self, name: str, work: Callable[[], object]) -> bool:
+        """Whether this thread is in the middle of our own work; then ``work`` is done once that is over.
+
+        A signal's handler may ask for something there, or what a patch calls while it is put in place.
+        """
+        if self._lock.is_held_here:
+            self.settler.until_done(name, lambda: work() is not False)
+            return True
+        return False
+
     def revert(self, patches: Sequence[LivePatch], seconds: float) -> None:
         """Undo patches; one that calls are inside for so long stays, and says so."""
-        if self._lock.is_held_here:
-            # A signal's handler, or what a patch calls while it is put in place: what it has come upon is half done.
-            for live in patches:
-                self.settler.until_done(live.name, partial(self._undone, live))
+        if [live for live in patches if self.postponed(live.name, partial(self._undone, live))]:
             return
         self._undo([live for live in patches if live.open])
         busy = self.wait(patches, self._undo, seconds)
@@ -57,9 +64,7 @@ class Reverting:
                 return True
 
         live.quarantined = True
-        if self._lock.is_held_here:
-            self.settler.until_done(live.name, attempt)
-        elif not attempt():
+        if not self.postponed(live.name, attempt) and not attempt():
             live.keep(f"about to be reverted, as soon as no call is inside it: {reason}")
             self.settler.until_done(live.name, attempt)
 

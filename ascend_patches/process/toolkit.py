@@ -97,8 +97,7 @@ class Toolkit:
 
     def apply(self, wait: float = SECONDS) -> None:
         """Apply everything that is on and can be applied now, what was reverted or skipped before included."""
-        if self.lock.is_held_here:  # from within our own work, such as by a signal's handler: when that is done
-            self.reverting.settler.until_done("apply", self._applied)
+        if self.reverting.postponed("apply", lambda: self.apply(0)):
             return
         with self.lock:
             for live in self.patches.values():
@@ -107,10 +106,6 @@ class Toolkit:
                     live.settle("waiting", "to be applied again")
         self.advance(list(self.patches.values()))
         self.reverting.wait(list(self.patches.values()), self.advance, wait)
-
-    def _applied(self) -> bool:
-        self.apply(0)
-        return True
 
     def revert(self, names: Iterable[str] = (), wait: float = SECONDS) -> None:
         """Undo the named patches, or all of them, as far as what is in place is still ours.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from threading import RLock
 from typing import Any
 
-from ascend_patches.shadow import memory
+from ascend_patches.shadow import common_memory
 from ascend_patches.shadow.kinds import (
     ATOMS,
     attributes_of,
@@ -84,7 +84,7 @@ class Copies:
         self._taken = 0
         self._done: dict[int, tuple[Any, Any]] = {}
         """By identity, with the object itself, so that no other one can have that identity meanwhile."""
-        self._memory: dict[int, memory.Shared] = {}
+        self._memory: dict[int, common_memory.Shared] = {}
         self._rows: dict[int, Any] = {}
         self._lost: set[int] = set()
         self._depth = 0
@@ -94,9 +94,9 @@ class Copies:
 
         What the object holds may be large, or shared by a whole program; arguments are copied to their end.
         """
-        given = memory.leaves(arguments, MOST_OBJECTS)
-        held = [leaf for leaf in memory.leaves(instance, MOST_OBJECTS) if not _is_shared(leaf)]
-        self._memory, lost = memory.shared_memory({id(leaf): leaf for leaf in [*given, *held]}.values())
+        given = common_memory.leaves(arguments, MOST_OBJECTS)
+        held = [leaf for leaf in common_memory.leaves(instance, MOST_OBJECTS) if not _is_shared(leaf)]
+        self._memory, lost = common_memory.shared_memory({id(leaf): leaf for leaf in [*given, *held]}.values())
         self._lost = set(map(id, lost))
         copied = self._copied(arguments, lenient=False)
         return tuple(self._copied(each, lenient=True) for each in instance), copied
@@ -198,7 +198,7 @@ class Copies:
         self.pairs.append((value, made))
         return made
 
-    def _row_of(self, shared: memory.Shared) -> Any:
+    def _row_of(self, shared: common_memory.Shared) -> Any:
         key = id(shared.example)
         if key not in self._rows:
             self._take(shared.bytes)
@@ -332,7 +332,7 @@ def _is_shared(leaf: Any) -> bool:
 
 def size_of(value: object) -> int:
     """The memory of the tensors and arrays in a value."""
-    return sum(_bytes(leaf) for leaf in memory.leaves(value, MOST_OBJECTS))
+    return sum(_bytes(leaf) for leaf in common_memory.leaves(value, MOST_OBJECTS))
 
 
 def _bytes(leaf: Any) -> int:
