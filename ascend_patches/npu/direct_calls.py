@@ -7,6 +7,7 @@ weights and methods may change between two; what goes for a class is settled onc
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -15,97 +16,125 @@ import torch.nn.functional
 from ascend_patches.basics.recording import being_recorded
 from ascend_patches.npu.encoder_call import CALLS
 from ascend_patches.npu.known_layers import (
+    CHOSEN,
     Mlp,
-    chosen_by_itself,
+    Runs,
+    computed_plainly,
     forward_is_known,
     layer_norm_is_torchs,
     mlp_of,
     multiplies_plainly,
+    what_a_call_runs,
 )
 from ascend_patches.npu.neighbours import hooked_everywhere
 
-_CALL = torch.nn.Module.__call__
 _SETTLED = ("direct calls",)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_hooks_of = itemgetter(*_HOOKS)
+_NO_HOOKS: tuple[Any, ...] = ({}, {}, {}, {})
+_linear_of = itemgetter(*_HOOKS, "tp_size", "tp_rank", "skip_bias_add")
+_ON_ONE_RANK = (*_NO_HOOKS, 1, 0, False)
+_weight_and_bias_of = itemgetter("weight", "bias")
+_INSTEAD = frozenset({"forward", "_call_impl", "_compiled_call_impl"})
+"""What an instance may have of its own in place of its class's."""
+_AFFINE = frozenset({"weight", "bias"})
+_INSTEAD_OF_LINEAR = _INSTEAD | _AFFINE
 
 
 class Direct:
     """How the submodules of one encoder call are called."""
 
     def __init__(self) -> None:
+        self._runs: dict[type, Runs] = {}
         self._linears: dict[type, bool] = {}
-        self._methods: dict[tuple[type, Any], bool] = {}
+        self._products: dict[tuple[Any, ...], bool] = {}
+        self._norms: dict[tuple[type, ...], bool] = {}
         self._mlps: dict[type, Mlp | None] = {}
-        self._norms: dict[type, bool] = {}
+
+    def call(self, module: Any, *args: Any, **kwargs: Any) -> Any:
+        """A module called, without what torch does around its forward where there is nothing to do."""
+        own, kind = module.__dict__, type(module)
+        runs = self._runs.get(kind)
+        if runs is None:
+            runs = self._runs[kind] = what_a_call_runs(kind)
+        if runs is Runs.MORE or _hooks_of(own) != _NO_HOOKS or not own.keys().isdisjoint(_INSTEAD):
+            return module(*args, **kwargs)
+        return own["_forward_method"](*args, **kwargs) if runs is Runs.METHOD else module.forward(*args, **kwargs)
 
     def linear(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         """What a linear layer makes of x, without the bias that some give back beside it."""
         own, kind = module.__dict__, type(module)
-        if not _bare(own, kind):
-            return _output(module(x))
         known = self._linears.get(kind)
         if known is None:
-            known = self._linears[kind] = forward_is_known(kind)
-        if known and own["tp_size"] == 1 and not own["skip_bias_add"] and own.get("custom_op") is None:
-            parameters = own["_parameters"]
-            weight = parameters.get("weight")
-            if weight is not None and "bias" in parameters and "forward" not in own and self._is_plain(own):
-                return torch.nn.functional.linear(x, weight, parameters["bias"])
-        return _output(module.forward(x))
+            known = self._linears[kind] = forward_is_known(kind) and what_a_call_runs(kind) is Runs.FORWARD
+        weight = None
+        try:
+            if known and _linear_of(own) == _ON_ONE_RANK and own.get("custom_op") is None:
+                weight, bias = _weight_and_bias_of(own["_parameters"])
+                method = own["quant_method"]
+                of_method = method.__dict__
+                key = (type(x), type(weight), type(bias), type(method), of_method.get(CHOSEN))
+                plainly = self._products.get(key)
+                if plainly is None:
+                    plainly = self._products[key] = _all_plain(*key[:3]) and multiplies_plainly(method)
+                if not plainly or "apply" in of_method or not own.keys().isdisjoint(_INSTEAD_OF_LINEAR):
+                    weight = None
+        except (KeyError, AttributeError):
+            weight = None
+        if weight is not None:
+            return torch.nn.functional.linear(x, weight, bias)
+        given = self.call(module, x)
+        output: torch.Tensor = given[0] if isinstance(given, tuple) else given
+        return output
 
     def norm(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         """What a norm makes of x alone."""
         own, kind = module.__dict__, type(module)
-        if not _bare(own, kind):
-            return module(x)
-        known = self._norms.get(kind)
-        if known is None:
-            known = self._norms[kind] = layer_norm_is_torchs(kind)
-        if not known or "forward" in own:
-            return module.forward(x)
         parameters = own["_parameters"]
+        key = (kind, type(x), type(parameters.get("weight")), type(parameters.get("bias")))
+        known = self._norms.get(key)
+        if known is None:
+            known = self._norms[key] = layer_norm_is_torchs(kind) and _all_plain(*key[1:])
+        is_torchs = known and _hooks_of(own) == _NO_HOOKS and own.keys().isdisjoint(_INSTEAD_OF_LINEAR)
+        if not is_torchs or not parameters.keys() >= _AFFINE:
+            return self.call(module, x)  # type: ignore[no-any-return]
         return torch.layer_norm(x, own["normalized_shape"], parameters["weight"], parameters["bias"], own["eps"])
 
     def mlp(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         """What two linear layers and an activation between them make of x."""
         own, kind = module.__dict__, type(module)
-        if not _bare(own, kind):
-            return module(x)
         try:
             names = self._mlps[kind]
         except KeyError:
-            names = self._mlps[kind] = mlp_of(kind)
-        if names is None or "forward" in own:
-            return module.forward(x)
+            names = self._mlps[kind] = mlp_of(kind) if what_a_call_runs(kind) is Runs.FORWARD else None
+        if names is None or _hooks_of(own) != _NO_HOOKS or not own.keys().isdisjoint(_INSTEAD):
+            return self.call(module, x)  # type: ignore[no-any-return]
         parts = own["_modules"]
-        inner, between = self.linear(parts[names.first], x), parts.get(names.activation)
+        first, between, second = (parts.get(name) for name in names)
+        if first is None or second is None or not own.keys().isdisjoint(names.linear):
+            return self.call(module, x)  # type: ignore[no-any-return]
+        inner = self.linear(first, x)
         # Some activations are functions.
-        activated = call(between, inner) if between is not None else getattr(module, names.activation)(inner)
-        return self.linear(parts[names.second], activated)
-
-    def _is_plain(self, own: dict[str, Any]) -> bool:
-        method = own["quant_method"]
-        chosen_by = type(method), chosen_by_itself(method)
-        known = self._methods.get(chosen_by)
-        if known is None:
-            known = self._methods[chosen_by] = multiplies_plainly(method)
-        return known and "apply" not in method.__dict__
+        is_part = between is not None and names.activation not in own
+        activated = self.call(between, inner) if is_part else getattr(module, names.activation)(inner)
+        return self.linear(second, activated)
 
 
-def call(module: Any, *args: Any, **kwargs: Any) -> Any:
-    """A module called, without what torch does around its forward where there is nothing to do."""
-    return (module.forward if _bare(module.__dict__, type(module)) else module)(*args, **kwargs)
+def _all_plain(*kinds: type) -> bool:
+    """Whether torch computes with tensors of these classes as with any; what is not there is no obstacle."""
+    return all(kind is type(None) or computed_plainly(kind) for kind in kinds)
 
 
 def settled() -> Direct | None:
     """How the submodules of this encoder call are called, if that was asked for in it already."""
     found: Direct | None = CALLS.open[-1].buffers.get(_SETTLED) if CALLS.open else None
-    return found
+    return None if found is None or _watched() else found
 
 
 def direct_calls() -> Direct | None:
     """The same, asked for from now on; None where modules are to be called as ever.
 
-    That is outside of encoder calls, while Python is recorded, and where a global hook has to see every module.
+    That is outside of encoder calls, while Python is recorded, and where something sees every module or operator.
     """
     if torch.compiler.is_compiling() or not CALLS.open:
         return None
@@ -114,22 +143,14 @@ def direct_calls() -> Direct | None:
         as_ever = being_recorded() or hooked_everywhere() or torch._C._get_tracing_state() is not None
         buffers[_SETTLED] = None if as_ever else Direct()
     found: Direct | None = buffers[_SETTLED]
-    return found
+    return None if found is None or _watched() else found
 
 
-def _bare(own: dict[str, Any], kind: Any) -> bool:
-    """Whether a call of a module with these attributes runs its forward and nothing else."""
+def _watched() -> bool:
+    """Whether operators are seen on their way, or changed: by gradients, a mode of torch's, or automatic types."""
     return (
-        not own["_forward_hooks"]
-        and not own["_forward_pre_hooks"]
-        and not own["_backward_hooks"]
-        and not own["_backward_pre_hooks"]
-        and own.get("_compiled_call_impl") is None
-        and kind.__call__ is _CALL
+        torch.is_grad_enabled()
+        or torch._C._len_torch_function_stack() > 0
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._is_any_autocast_enabled()
     )
-
-
-def _output(given: Any) -> torch.Tensor:
-    """Of a linear layer that may give back its bias as well."""
-    output: torch.Tensor = given[0] if isinstance(given, tuple) else given
-    return output

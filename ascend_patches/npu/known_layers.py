@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -67,6 +68,28 @@ _OPERATORS = frozenset(
         "f6c17cb54b6e8dca",  # unquantized_gemm of vllm-ascend
     }
 )
+_FORWARDS_OF_CUSTOM_OPS = frozenset(
+    {
+        "e269c6b17ff5bd19",  # CustomOp.forward, vLLM 0.13 to 0.33
+    }
+)
+_FUNCTIONS_OF_PARAMETERS = frozenset(
+    {
+        "8e719aa52c4e47cb",  # BasevLLMParameter.__torch_function__, vLLM 0.13 to 0.33
+    }
+)
+CHOSEN = "_gemm_impl"
+"""What a method multiplies with, where it chose that when it was made: from vLLM 0.29 on."""
+
+
+class Runs(Enum):
+    """What a call of a module without hooks runs."""
+
+    FORWARD = auto()
+    METHOD = auto()
+    """Its ``_forward_method`` and nothing else, as vLLM's custom ops do."""
+    MORE = auto()
+    """Something of another party's."""
 
 
 class Mlp(NamedTuple):
@@ -75,6 +98,10 @@ class Mlp(NamedTuple):
     first: str
     activation: str
     second: str
+
+    @property
+    def linear(self) -> frozenset[str]:
+        return frozenset((self.first, self.second))
 
 
 _MLPS = {
@@ -86,8 +113,35 @@ _MLPS = {
 }
 
 
+def what_a_call_runs(kind: Any) -> Runs:
+    """What calls of a class's instances come to, if they have no hooks and nothing of their own in its place."""
+    module = torch.nn.Module
+    if kind.__call__ is not module.__call__ or kind._call_impl is not module._call_impl:
+        return Runs.MORE
+    if not all(_is_of(each, "torch.nn.modules.module") for each in (module.__call__, module._call_impl)):
+        return Runs.MORE
+    return Runs.METHOD if _fingerprint(kind.forward) in _FORWARDS_OF_CUSTOM_OPS else Runs.FORWARD
+
+
+def computed_plainly(kind: Any) -> bool:
+    """Whether torch computes with tensors of a class as with any: nothing of theirs sees the operators."""
+    if kind in (torch.Tensor, torch.nn.Parameter):
+        return True
+    if kind.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl:
+        return False
+    for each in kind.__mro__:
+        function = each.__dict__.get("__torch_function__")
+        if function is torch._C._disabled_torch_function_impl:
+            return True
+        if function is not None and _fingerprint(getattr(function, "__func__", None)) not in _FUNCTIONS_OF_PARAMETERS:
+            return False
+    return False
+
+
 def forward_is_known(kind: type) -> bool:
     """Whether instances of a class hand their input to their method of quantisation, and add nothing with one rank."""
+    if hasattr(kind, "weight") or hasattr(kind, "bias"):
+        return False
     for each in kind.__mro__:
         forward = each.__dict__.get("forward")
         if forward is None:
@@ -108,20 +162,15 @@ def multiplies_plainly(method: Any) -> bool:
         return _fingerprint(apply.__globals__.get("unquantized_gemm")) in _OPERATORS
     if code not in _APPLIES_TO_DISPATCHED or not apply.__globals__["current_platform"].is_out_of_tree():
         return False
-    chosen = chosen_by_itself(method) or apply.__globals__["dispatch_unquantized_gemm"]()
+    chosen = method.__dict__.get(CHOSEN) or apply.__globals__["dispatch_unquantized_gemm"]()
     of_operator = getattr(chosen, "__globals__", {}).get("unquantized_gemm")
     return _fingerprint(chosen) in _DISPATCHED and (of_operator is None or _fingerprint(of_operator) in _OPERATORS)
 
 
-def chosen_by_itself(method: Any) -> Callable[..., Any] | None:
-    """What a method multiplies with, where it chose that when it was made: from vLLM 0.29 on."""
-    found: Callable[..., Any] | None = method.__dict__.get("_gemm_impl")
-    return found
-
-
 def mlp_of(kind: Any) -> Mlp | None:
     """What instances of a class call their parts, if their forward is to call these one after the other."""
-    return _MLPS.get(_fingerprint(kind.forward) or "")
+    found = _MLPS.get(_fingerprint(kind.forward) or "")
+    return found if found is not None and not any(hasattr(kind, name) for name in found) else None
 
 
 def layer_norm_is_torchs(kind: Any) -> bool:
@@ -129,7 +178,9 @@ def layer_norm_is_torchs(kind: Any) -> bool:
     forward, function = torch.nn.LayerNorm.forward, torch.nn.functional.layer_norm
     # Either may be another party's.
     return (
-        kind.forward is forward
+        what_a_call_runs(kind) is Runs.FORWARD
+        and not any(hasattr(kind, name) for name in ("weight", "bias"))
+        and kind.forward is forward
         and _is_of(forward, "torch.nn.modules.normalization")
         and _is_of(function, "torch.nn.functional")
     )

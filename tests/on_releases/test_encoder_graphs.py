@@ -66,7 +66,9 @@ def graphs(pair: Pair, on_pair: OnPair) -> Any:
 @by_name(PAIRS)
 class TestQwen3VL:
     def test_is_captured_and_replayed_with_the_patches_on(self, graphs: Any) -> None:
-        assert {"mm-encoder-attention", "qwen3-vl-vision", "rotary-embedding"} <= set(graphs["applied"])
+        assert {"mm-encoder-attention", "qwen3-vl-vision", "rotary-embedding", "vision-blocks"} <= set(
+            graphs["applied"]
+        )
         assert graphs["patched"]["refused"] is None
         replays = graphs["patched"]["replays"]
         assert (replays, min(replays.values())) == (graphs["upstream"]["replays"], 1)
@@ -117,7 +119,7 @@ def test_one_of_two_guards_is_enough_in_vllm_ascend(guard: str, pair: Pair, on_p
 @pytest.mark.parametrize("manager", ["vllm-ascend", "vllm"])
 def test_the_other_guards_are_of_no_consequence(manager: str, pair: Pair, on_pair: OnPair, graphs: Any) -> None:
     without = _with_model(manager, *OF_NO_CONSEQUENCE)
-    found = ran(pair, on_pair, *without, ASCEND_PATCHES_ENABLE="vision-blocks")
+    found = ran(pair, on_pair, *without)
     expected = graphs if manager == "vllm-ascend" else vllms_manager(pair, on_pair)
     assert "vision-blocks" in found["applied"]
     assert found["patched"] == expected["upstream"]

@@ -11,7 +11,7 @@ from releases.pairs import Pair, find
 
 PAIRS = [find(name) for name in ("vllm-ascend==0.13.0", "vllm-ascend==0.18.0", "vllm-ascend==0.30.0rc2")]
 SCRIPT = Path(__file__).with_name("shadow_run.py")
-COMPARED = ("mm-encoder-attention", "rotary-embedding", "qwen3-vl-vision", "vision-seq-lens")
+COMPARED = ("mm-encoder-attention", "rotary-embedding", "qwen3-vl-vision", "vision-seq-lens", "vision-blocks")
 
 pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 _RAN: dict[tuple[str, str], Any] = {}

@@ -32,7 +32,7 @@ def found(request: pytest.FixtureRequest, pair: Pair, on_pair: OnPair) -> Any:
     """With vLLM's linear layers, and with those that the release's worker registers."""
     key = (pair.name, request.param)
     if key not in _ran:
-        _ran[key] = on_pair(pair, SCRIPT, request.param, ASCEND_PATCHES_ENABLE="vision-blocks")
+        _ran[key] = on_pair(pair, SCRIPT, request.param)
     return _ran[key]
 
 

@@ -39,7 +39,7 @@ def test_every_subset_is_what_was_on(subsets: Any) -> None:
     assert {name: sorted(found["applied"]) for name, found in subsets.items()} == {
         name: sorted(name.split()) for name in subsets
     }
-    assert len(subsets) == 2**4
+    assert len(subsets) == 2**5
 
 
 @by_name(PAIRS)

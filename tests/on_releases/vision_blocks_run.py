@@ -1,24 +1,29 @@
 """Runs every encoder of the release with blocks changed in ways that a service or a plugin may, and prints JSON.
 
-Each change is made to upstream's model and to the patched one: which outputs differ, and how many linear layers of the
-plain model run the release's own forward.
+Each change is made to upstream's model and to the patched one, after each has run once as it is: which outputs differ,
+and how many linear layers of the plain model run the release's own forward.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from types import MethodType
 from typing import Any
+from unittest import mock
 
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ascend_patches
 from ascend_patches.checks import world
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
 
-LAYERS = 4
+LAYERS = 2
 TYPE = torch.bfloat16
 
 
@@ -30,7 +35,7 @@ def main() -> None:
     names = [name for name in ENCODERS if ENCODERS[name].there()]
     found: dict[str, Any] = {"encoders": names, "layers": LAYERS, "differing": [], "own_forwards": {}}
     with torch.inference_mode():
-        upstream = {(name, change): output(name, change) for name in names for change in CHANGES}
+        upstream = {(name, change): output(name, change) for name in names for change in (*CHANGES, *SURROUNDINGS)}
         counts = {name: own_forwards(name) for name in names}
         ascend_patches.apply_patches()
         found["differing"] = [
@@ -42,7 +47,7 @@ def main() -> None:
         found["unchanged"] = [
             f"{name}, {change}"
             for (name, change), given in upstream.items()
-            if change != "nothing" and torch.equal(given, upstream[name, "nothing"])
+            if change not in NO_CHANGES and torch.equal(given, upstream[name, "nothing"])
         ]
     status = {each["name"]: each for each in ascend_patches.status()["patches"]}["vision-blocks"]
     found |= {"state": status["state"], "reason": status["reason"]}
@@ -69,10 +74,14 @@ def register() -> None:
 def output(name: str, change: str) -> torch.Tensor:
     encoder = ENCODERS[name]
     model = encoder.made(LAYERS, TYPE)
+    encoder.run(model, GRIDS, TYPE)
+    if change == COPIED:
+        model = deepcopy(model)
     block = next(part for part in model.modules() if hasattr(part, "mlp") and hasattr(part, "norm1"))
     first = next(part for part in block.mlp.modules() if hasattr(part, "quant_method"))
-    CHANGES[change](block, first)
-    return encoder.run(model, GRIDS, TYPE).cpu()
+    CHANGES.get(change, CHANGES["nothing"])(block, first)
+    with SURROUNDINGS.get(change, nullcontext)():
+        return encoder.run(model, GRIDS, TYPE).cpu()
 
 
 def own_forwards(name: str) -> int:
@@ -188,6 +197,136 @@ def operation_of_a_group(block: Any, linear: Any) -> None:
     linear.__class__ = Grouped
 
 
+def moved_weight(block: Any, linear: Any) -> None:
+    """As sleeping does: the same parameter over other memory."""
+    linear.weight.data = linear.weight.data.clone() * 2
+
+
+def weight_of_its_own(block: Any, linear: Any) -> None:
+    weight = linear.weight.detach() * 2
+    del linear.weight
+    linear.weight = weight
+
+
+def hidden_weight(block: Any, linear: Any) -> None:
+    linear.__dict__["weight"] = linear.weight.detach() * 2
+
+
+def weight_that_sees_functions(block: Any, linear: Any) -> None:
+    weight = torch.Tensor._make_subclass(Doubling, linear.weight.data)
+    del linear.weight
+    linear._parameters["weight"] = weight
+
+
+class Doubling(torch.Tensor):
+    """A weight that doubles what is multiplied with it."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            found = func(*args, **(kwargs or {}))
+        return found * 2 if is_product(func) else found
+
+
+def other_norm(block: Any, linear: Any) -> None:
+    name = "norm2" if hasattr(block, "norm2") else "norm1"
+    setattr(block, name, Doubled(getattr(block, name)))
+
+
+def another_mlp_put_on(block: Any, linear: Any) -> None:
+    block.mlp = Doubled(block.mlp)
+
+
+def hidden_mlp(block: Any, linear: Any) -> None:
+    block.__dict__["mlp"] = Doubled(block.mlp)
+
+
+class Doubled(torch.nn.Module):
+    """Another module in a module's place."""
+
+    def __init__(self, plain: Any) -> None:
+        super().__init__()
+        self.plain = plain
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return doubled(self.plain(*args, **kwargs))
+
+
+def other_call(block: Any, linear: Any) -> None:
+    kind: Any = type(linear)
+    linear.__class__ = type(kind.__name__, (kind,), {"__call__": lambda self, x: doubled(kind.__call__(self, x))})
+
+
+def other_call_of_its_own(block: Any, linear: Any) -> None:
+    plain = linear._call_impl
+    linear._call_impl = lambda *args, **kwargs: doubled(plain(*args, **kwargs))
+
+
+def is_product(function: Any) -> bool:
+    name = str(getattr(function, "__name__", function))
+    return any(word in name for word in ("linear", "gemm"))
+
+
+@contextmanager
+def hooked_everywhere() -> Iterator[None]:
+    def hook(module: Any, given: Any, output: Any) -> Any:
+        return doubled(output) if hasattr(module, "quant_method") else output
+
+    handle = torch.nn.modules.module.register_module_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class SeesFunctions(TorchFunctionMode):  # type: ignore[misc]
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found * 2 if is_product(func) else found
+
+
+class SeesOperators(TorchDispatchMode):  # type: ignore[misc]
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found * 2 if "gemm" in str(func) or str(func).startswith("aten.native_layer_norm") else found
+
+
+def other_function() -> AbstractContextManager[Any]:
+    plain = torch.nn.functional.linear
+    return mock.patch.object(torch.nn.functional, "linear", lambda *args, **kwargs: plain(*args, **kwargs) * 2)
+
+
+def other_norm_of_torch() -> AbstractContextManager[Any]:
+    plain = torch.nn.functional.layer_norm
+    return mock.patch.object(torch.nn.functional, "layer_norm", lambda *args, **kwargs: plain(*args, **kwargs) * 2)
+
+
+def other_calls() -> AbstractContextManager[Any]:
+    plain: Any = torch.nn.Module.__call__
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = plain(self, *args, **kwargs)
+        return doubled(found) if hasattr(self, "quant_method") else found
+
+    return mock.patch.object(torch.nn.Module, "__call__", call)
+
+
+def other_method_of_linear_layers() -> AbstractContextManager[Any]:
+    from vllm.model_executor.layers.linear import ColumnParallelLinear
+
+    plain: Any = ColumnParallelLinear.forward
+    return mock.patch.object(ColumnParallelLinear, "forward", lambda self, x: doubled(plain(self, x)))
+
+
+def other_types() -> AbstractContextManager[Any]:
+    return torch.autocast("npu", dtype=TYPE)
+
+
+def default_device() -> AbstractContextManager[Any]:
+    return torch.device("cpu")
+
+
+COPIED = "a copy of the model"
 CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "nothing": lambda block, linear: None,
     "a hook on a linear layer": hooked_linear,
@@ -203,7 +342,30 @@ CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "an MLP with a forward of its own": other_forward_of_the_mlp,
     "an MLP of another class": another_mlp,
     "a linear layer of another class": operation_of_a_group,
+    "a weight in other memory": moved_weight,
+    "a weight that is no parameter": weight_of_its_own,
+    "a weight before the parameter": hidden_weight,
+    "a weight that sees functions": weight_that_sees_functions,
+    "another norm": other_norm,
+    "another MLP": another_mlp_put_on,
+    "an MLP before the block's": hidden_mlp,
+    "a linear layer called otherwise": other_call,
+    "a linear layer with a call of its own": other_call_of_its_own,
 }
+SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    COPIED: nullcontext,
+    "a default device": default_device,
+    "a hook on every module": hooked_everywhere,
+    "a mode that sees functions": SeesFunctions,
+    "a mode that sees operators": SeesOperators,
+    "another linear in torch": other_function,
+    "another layer norm in torch": other_norm_of_torch,
+    "another call of modules": other_calls,
+    "another forward of linear layers": other_method_of_linear_layers,
+    "automatic types": other_types,
+}
+NO_CHANGES = ("nothing", COPIED, "a default device", "another layer norm in torch", "automatic types")
+"""Those that leave outputs as they are, in some encoders at least."""
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 import ascend_patches
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
 
-VISION = ("mm-encoder-attention", "rotary-embedding", "qwen3-vl-vision", "vision-seq-lens")
+VISION = ("mm-encoder-attention", "rotary-embedding", "qwen3-vl-vision", "vision-seq-lens", "vision-blocks")
 LAYERS = 4
 TYPE = torch.bfloat16
 

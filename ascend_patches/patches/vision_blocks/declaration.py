@@ -71,7 +71,6 @@ PATCH = Patch(
         "nine submodules is called through torch's hooks, and each linear layer through classes for ranks, "
         "quantisation and an operator of Python's that come to one matrix multiplication"
     ),
-    default=False,
     upstream=("https://github.com/vllm-project/vllm-ascend/pull/6448",),
     retire="once whole encoders are captured in graphs, which leaves the host nothing to do in a block",
     exemptions=(Exemption(version_in("vllm", "<0.13"), "before 0.13 no release has an encoder attention to serve"),),

@@ -7,11 +7,12 @@ ascend_patches.npu.direct_calls. Outside of encoder calls, and while Python is r
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ascend_patches.npu.direct_calls import call, direct_calls
+from ascend_patches.npu.direct_calls import Direct, direct_calls
 
 if TYPE_CHECKING:
     # The releases' own, which are here while the patch is applied.
@@ -26,36 +27,58 @@ if TYPE_CHECKING:
 Upstream = Callable[..., torch.Tensor]
 
 
+class Parts:
+    """The submodules of a block, by the names that its forward calls."""
+
+    def __init__(self, *names: str) -> None:
+        self._of = itemgetter(*names)
+        self._names = frozenset(names)
+
+    def of(self, block: Any, x: torch.Tensor) -> tuple[Direct, tuple[Any, ...]] | None:
+        """How they are called, and they; None where the release's own forward has to find and call them."""
+        direct, own = direct_calls(), block.__dict__
+        modules = own["_modules"]
+        if direct is None or type(x) is not torch.Tensor:
+            return None
+        if not own.keys().isdisjoint(self._names) or not modules.keys() >= self._names:
+            return None
+        return direct, self._of(modules)
+
+
+_SUMMED = Parts("norm1", "attn", "norm2", "mlp")
+_WITH_A_METHOD = Parts("norm0", "norm1", "mlp")
+
+
 def _summed(block: Any, upstream: Upstream, x: torch.Tensor, **sequences: Any) -> torch.Tensor:
     """Attention and an MLP, each behind a norm and added to what that was given."""
-    direct = direct_calls()
-    if direct is None:
+    found = _SUMMED.of(block, x)
+    if found is None:
         return upstream(block, x, **sequences)
-    parts = block._modules
-    x = x + call(parts["attn"], direct.norm(parts["norm1"], x), **sequences)
-    return x + direct.mlp(parts["mlp"], direct.norm(parts["norm2"], x))
+    direct, (before, attention, between, mlp) = found
+    x = x + direct.call(attention, direct.norm(before, x), **sequences)
+    return x + direct.mlp(mlp, direct.norm(between, x))
 
 
 def _fused(block: Any, upstream: Upstream, x: torch.Tensor, more: dict[str, Any], **sequences: Any) -> torch.Tensor:
     """The same, where the second norm adds; attention is given some more than the block."""
-    direct = direct_calls()
-    if direct is None:
+    found = _SUMMED.of(block, x)
+    if found is None:
         return upstream(block, x, **sequences)
-    parts = block._modules
-    attended = call(parts["attn"], direct.norm(parts["norm1"], x), **sequences, **more)
-    normed, residual = call(parts["norm2"], x, residual=attended)
-    output: torch.Tensor = residual + direct.mlp(parts["mlp"], normed)
+    direct, (before, attention, between, mlp) = found
+    attended = direct.call(attention, direct.norm(before, x), **sequences, **more)
+    normed, residual = direct.call(between, x, residual=attended)
+    output: torch.Tensor = residual + direct.mlp(mlp, normed)
     return output
 
 
 def _with_a_method(block: Any, upstream: Upstream, x: torch.Tensor, *sequences: Any, **more: Any) -> torch.Tensor:
     """The first, where attention is a method of the block."""
-    direct = direct_calls()
-    if direct is None:
+    found = _WITH_A_METHOD.of(block, x)
+    if found is None:
         return upstream(block, x, *sequences, **more)
-    parts = block._modules
-    x = x + block.attention_qkvpacked(direct.norm(parts["norm0"], x), *sequences, **more)
-    return x + direct.mlp(parts["mlp"], direct.norm(parts["norm1"], x))
+    direct, (before, between, mlp) = found
+    x = x + block.attention_qkvpacked(direct.norm(before, x), *sequences, **more)
+    return x + direct.mlp(mlp, direct.norm(between, x))
 
 
 def qwen3_vl_0_13(
