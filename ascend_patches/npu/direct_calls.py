@@ -97,7 +97,7 @@ class Direct:
             known = self._norms[key] = layer_norm_is_torchs(kind) and _all_plain(*key[1:])
         is_torchs = known and _hooks_of(own) == _NO_HOOKS and own.keys().isdisjoint(_INSTEAD_OF_LINEAR)
         if not is_torchs or not parameters.keys() >= _AFFINE:
-            return self.call(module, x)  # type: ignore[no-any-return]
+            return self.call(module, x)
         return torch.layer_norm(x, own["normalized_shape"], parameters["weight"], parameters["bias"], own["eps"])
 
     def mlp(self, module: Any, x: torch.Tensor) -> torch.Tensor:
@@ -108,11 +108,11 @@ class Direct:
         except KeyError:
             names = self._mlps[kind] = mlp_of(kind) if what_a_call_runs(kind) is Runs.FORWARD else None
         if names is None or _hooks_of(own) != _NO_HOOKS or not own.keys().isdisjoint(_INSTEAD):
-            return self.call(module, x)  # type: ignore[no-any-return]
+            return self.call(module, x)
         parts = own["_modules"]
         first, between, second = (parts.get(name) for name in names)
         if first is None or second is None or not own.keys().isdisjoint(names.linear):
-            return self.call(module, x)  # type: ignore[no-any-return]
+            return self.call(module, x)
         inner = self.linear(first, x)
         # Some activations are functions.
         is_part = between is not None and names.activation not in own
@@ -148,9 +148,10 @@ def direct_calls() -> Direct | None:
 
 def _watched() -> bool:
     """Whether operators are seen on their way, or changed: by gradients, a mode of torch's, or automatic types."""
-    return (
+    seen: bool = (
         torch.is_grad_enabled()
         or torch._C._len_torch_function_stack() > 0
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._is_any_autocast_enabled()
     )
+    return seen
