@@ -38,10 +38,16 @@ def behind(module: Any) -> Any:
     said: _Said | None = getattr(method.__func__, _SAID, None)
     if said is None or said.code is not getattr(method.__func__, "__code__", None):
         return None
-    if "forward" in own or own.get("_compiled_call_impl") is not None or any(map(own.get, _HOOKS)):
+    if not untouched(module):
         return None
     kind: Any = type(module)
     return said.answer if kind.forward is _forward_of_custom_ops() else None
+
+
+def untouched(module: Any) -> bool:
+    """Whether a call of a module runs its class's forward, with no hook of its own before or after."""
+    own = module.__dict__
+    return not ("forward" in own or own.get("_compiled_call_impl") is not None or any(map(own.get, _HOOKS)))
 
 
 def hooked_everywhere() -> bool:

@@ -97,9 +97,5 @@ def _patches(sizes: list[tuple[int, int]], grids: Sequence[Grid]) -> torch.Tenso
     for rows, columns in sizes:
         starts[rows, columns] = start
         start += rows * columns
-    return torch.cat(
-        [
-            torch.arange(starts[rows, columns], starts[rows, columns] + rows * columns).repeat(frames)
-            for frames, rows, columns in grids
-        ]
-    )
+    of_sizes = {size: torch.arange(begin, begin + size[0] * size[1]) for size, begin in starts.items()}
+    return torch.cat([of_sizes[rows, columns] for frames, rows, columns in grids for _ in range(frames)])

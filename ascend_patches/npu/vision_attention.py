@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,15 +58,15 @@ def forward_0_17(
     )
 
 
-def for_blocks(hidden: torch.Tensor, blocks: Iterable[Any]) -> torch.Tensor:
-    """[tokens, width] as it is where the attention of every block is done here; others have a batch of one."""
-    return hidden if all(_is_done_here(getattr(block, "attn", None)) for block in blocks) else hidden.unsqueeze(1)
+def for_blocks(hidden: torch.Tensor, blocks: Iterable[Any], *forwards: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """[tokens, width] as it is where the attention of every block is one of ours; others have a batch of one."""
+    codes = [forward.__code__ for forward in forwards or (forward_0_13, forward_0_17)]
+    return hidden if all(_is_done_by(codes, getattr(block, "attn", None)) for block in blocks) else hidden.unsqueeze(1)
 
 
-def _is_done_here(attention: Any) -> bool:
+def _is_done_by(codes: list[CodeType], attention: Any) -> bool:
     # What is in place is a copy of one of these, under upstream's name.
-    in_place = getattr(attention, "forward", None)
-    return getattr(in_place, "__code__", None) in (forward_0_13.__code__, forward_0_17.__code__)
+    return getattr(getattr(attention, "forward", None), "__code__", None) in codes
 
 
 def attention(

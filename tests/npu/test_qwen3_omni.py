@@ -27,15 +27,16 @@ class Model:
         self.device = torch.device("npu")
         self.blocks = [self.block]
         self.pos_embed = torch.nn.Embedding(SIDE * SIDE, WIDTH, device="npu")
+        self.rotary_pos_emb = self
         self.told: Any = None
+
+    def get_cos_sin(self, largest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(largest, 1, device="npu"), torch.zeros(largest, 1, device="npu")
 
     def patch_embed(self, x: torch.Tensor) -> torch.Tensor:
         return x
 
     merger = patch_embed
-
-    def rot_pos_emb(self, grids: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.zeros(1, device="npu"), torch.zeros(1, device="npu")
 
     def compute_attn_mask_seqlen(self, cu_seqlens: torch.Tensor) -> torch.Tensor:
         return torch.zeros(())

@@ -24,6 +24,8 @@ from ascend_patches.checks import world
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
 
 LAYERS = 2
+EXAMPLES = ("Qwen3-VL", "Qwen2.5-VL", "Kimi-K2.5")
+"""One encoder of each kind of block is changed."""
 TYPE = torch.bfloat16
 
 
@@ -35,7 +37,9 @@ def main() -> None:
     names = [name for name in ENCODERS if ENCODERS[name].there()]
     found: dict[str, Any] = {"encoders": names, "layers": LAYERS, "differing": [], "own_forwards": {}}
     with torch.inference_mode():
-        upstream = {(name, change): output(name, change) for name in names for change in (*CHANGES, *SURROUNDINGS)}
+        changes = (*CHANGES, *SURROUNDINGS)
+        asked = [(name, change) for name in names for change in (changes if name in EXAMPLES else ["nothing"])]
+        upstream = {(name, change): output(name, change) for name, change in asked}
         counts = {name: own_forwards(name) for name in names}
         ascend_patches.apply_patches()
         found["differing"] = [
@@ -225,7 +229,7 @@ class Doubling(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
             found = func(*args, **(kwargs or {}))
-        return found * 2 if is_product(func) else found
+        return seen_as(func, found)
 
 
 def other_norm(block: Any, linear: Any) -> None:
@@ -262,9 +266,10 @@ def other_call_of_its_own(block: Any, linear: Any) -> None:
     linear._call_impl = lambda *args, **kwargs: doubled(plain(*args, **kwargs))
 
 
-def is_product(function: Any) -> bool:
+def seen_as(function: Any, found: Any) -> Any:
+    """Another result for each way to multiply: the release's operator and torch's function are not seen alike."""
     name = str(getattr(function, "__name__", function))
-    return any(word in name for word in ("linear", "gemm"))
+    return found * 2 if "gemm" in name else found * 3 if "linear" in name else found
 
 
 @contextmanager
@@ -281,8 +286,7 @@ def hooked_everywhere() -> Iterator[None]:
 
 class SeesFunctions(TorchFunctionMode):  # type: ignore[misc]
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        return found * 2 if is_product(func) else found
+        return seen_as(func, func(*args, **(kwargs or {})))
 
 
 class SeesOperators(TorchDispatchMode):  # type: ignore[misc]

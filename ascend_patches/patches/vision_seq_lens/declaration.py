@@ -6,10 +6,15 @@ from ascend_patches.declaring.gates import version_in
 from ascend_patches.declaring.patch import Exemption, Part, Patch, Rewrite, Variant
 
 _ONE_CALL = "ascend_patches.npu.vision_transformers:one_call"
-_ONE_CALL_OF_FRAMES = "ascend_patches.npu.vision_transformers:one_call_of_frames"
 _ONE_CALL_OF_CLIPS = "ascend_patches.npu.vision_transformers:one_call_of_clips"
-_FRAMES_PREPARED = "ascend_patches.npu.vision_transformers:frames_prepared"
 _CLIPS_PREPARED = "ascend_patches.npu.vision_transformers:clips_prepared"
+
+_TABLES = "vllm.model_executor.layers.rotary_embedding.base:RotaryEmbedding.get_cos_sin"
+_SEQUENCES = (
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.compute_max_seqlen",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_compute_seq_lens",
+    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_recompute_cu_seqlens",
+)
 
 
 def _made_in_forward(name: str, forward: str, advice: str) -> Part:
@@ -42,6 +47,7 @@ def _omni(replace: str, *relies_on: str) -> Part:
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3_VisionPatchEmbed.forward",
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3_VisionBlock.forward",
         "vllm.model_executor.models.qwen3_omni_moe_thinker:Qwen3_VisionPatchMerger.forward",
+        _TABLES,
         *relies_on,
     )
 
@@ -82,13 +88,34 @@ _QWEN2_ATTENTION = Part(
         _CALLED_BY_MODULES,
     ),
 )
-_QWEN2_MADE = _made_in_forward("Qwen2-VL", _QWEN2, _ONE_CALL_OF_FRAMES)
-_QWEN2_PREPARED = _prepared_apart(
+_QWEN2_CALLED = (
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.__init__",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.device",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.dtype",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.rot_pos_emb",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.compute_attn_mask_seqlen",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionPatchEmbed.forward",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionBlock.forward",
+    "vllm.model_executor.models.qwen2_vl:Qwen2VisionPatchMerger.forward",
+    _TABLES,
+)
+_QWEN2_METADATA = "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.prepare_encoder_metadata"
+_QWEN2_MADE = _replaced(
+    "Qwen2-VL", _QWEN2, "ascend_patches.patches.vision_seq_lens.qwen2_vl:forward_0_13", *_QWEN2_CALLED
+)
+_QWEN2_0_22 = _replaced(
     "Qwen2-VL",
     _QWEN2,
-    _ONE_CALL,
-    "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.prepare_encoder_metadata",
-    _FRAMES_PREPARED,
+    "ascend_patches.patches.vision_seq_lens.qwen2_vl:forward_0_22",
+    *_QWEN2_CALLED,
+    _QWEN2_METADATA,
+)
+_QWEN2_0_23 = _replaced(
+    "Qwen2-VL",
+    _QWEN2,
+    "ascend_patches.patches.vision_seq_lens.qwen2_vl:forward_0_23",
+    *_QWEN2_CALLED,
+    _QWEN2_METADATA,
 )
 
 _QWEN2_5 = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.forward"
@@ -127,9 +154,7 @@ _QWEN2_5_HOOKED = _replaced(
     "ascend_patches.patches.vision_seq_lens.qwen2_5_vl:forward_0_22",
     *_QWEN2_5_CALLED,
     _QWEN2_5_METADATA,
-    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.compute_max_seqlen",
-    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_compute_seq_lens",
-    "vllm.model_executor.layers.attention.mm_encoder_attention:MMEncoderAttention.maybe_recompute_cu_seqlens",
+    *_SEQUENCES,
 )
 
 _GLM_ATTENTION = Part(
@@ -148,10 +173,7 @@ _GLM_ATTENTION = Part(
     ),
 )
 _GLM = "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.forward"
-_GLM_MADE = _replaced(
-    "GLM-4.1V",
-    _GLM,
-    "ascend_patches.patches.vision_seq_lens.glm4_1v:forward_0_13",
+_GLM_CALLED = (
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.__init__",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.device",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.dtype",
@@ -159,15 +181,20 @@ _GLM_MADE = _replaced(
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.compute_attn_mask_seqlen",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionPatchEmbed.forward",
     "vllm.model_executor.models.glm4_1v:Glm4vPatchMerger.forward",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionEmbeddings.__init__",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionEmbeddings.forward",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionBlock.forward",
+    _TABLES,
 )
-_GLM_PREPARED = _prepared_apart(
+_GLM_MADE = _replaced("GLM-4.1V", _GLM, "ascend_patches.patches.vision_seq_lens.glm4_1v:forward_0_13", *_GLM_CALLED)
+_GLM_0_24 = _replaced(
     "GLM-4.1V",
     _GLM,
-    _ONE_CALL,
+    "ascend_patches.patches.vision_seq_lens.glm4_1v:forward_0_24",
+    *_GLM_CALLED,
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.pos_embeds_interpolate",
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.prepare_encoder_metadata",
-    _FRAMES_PREPARED,
+    *_SEQUENCES,
 )
 
 _KIMI = "vllm.model_executor.models.kimi_k25_vit:MoonViT3dEncoder.forward"
@@ -214,7 +241,7 @@ _KIMI_0_29 = (
 )
 
 
-_PREPARED = (_QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_PREPARED)
+_PREPARED = (_QWEN2_0_23, _QWEN2_5_HOOKED, _GLM_0_24)
 
 
 def _variant(name: str, versions: str, *parts: Part) -> Variant:
@@ -239,12 +266,8 @@ PATCH = Patch(
         _variant(
             "vllm-0.21", ">=0.21,<0.22", _OMNI_0_18, _QWEN2_MADE, _QWEN2_5_PREPARED, _GLM_MADE, *_KIMI_0_15, _AUDIO
         ),
-        _variant(
-            "vllm-0.22", ">=0.22,<0.23", _OMNI_0_18, _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_15, _AUDIO
-        ),
-        _variant(
-            "vllm-0.23", ">=0.23,<0.24", _OMNI_0_18, _QWEN2_PREPARED, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_23, _AUDIO
-        ),
+        _variant("vllm-0.22", ">=0.22,<0.23", _OMNI_0_18, _QWEN2_0_22, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_15, _AUDIO),
+        _variant("vllm-0.23", ">=0.23,<0.24", _OMNI_0_18, _QWEN2_0_23, _QWEN2_5_HOOKED, _GLM_MADE, *_KIMI_0_23, _AUDIO),
         _variant("vllm-0.24", ">=0.24,<0.29", _OMNI_0_24, *_PREPARED, *_KIMI_0_23, _AUDIO),
         _variant("vllm-0.29", ">=0.29,<0.31", _OMNI_0_24, *_PREPARED, *_KIMI_0_29, _AUDIO),
         # Kimi-K2.5 rotates by a kernel of its own where there is Triton.

@@ -18,6 +18,7 @@ from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import announce, hand_over
 from ascend_patches.npu.position_embeddings import Places, interpolated_in_turn, places_in_turn
+from ascend_patches.npu.rotary_places import largest_side, rotary_places
 from ascend_patches.npu.vision_attention import for_blocks
 from ascend_patches.npu.vision_transformers import frames_of, grids_on_host
 
@@ -67,23 +68,25 @@ def _forward(model: Any, x: torch.Tensor, grid_thw: Any, more: More, *, on_devic
             if grids is not None:
                 announce(frames_of(grids))
             return upstream_forward(model, x, grid_thw)
-        return _eagerly(model, x, grid_thw, grids, more, on_device=on_device)
+        return _eagerly(model, x, grids, more, on_device=on_device)
 
 
 def _eagerly(
-    model: Any, x: torch.Tensor, grid_thw: Any, grids: Sequence[Sequence[int]], more: More, *, on_device: bool
+    model: Any, x: torch.Tensor, grids: Sequence[Sequence[int]], more: More, *, on_device: bool
 ) -> torch.Tensor:
     lengths = frames_of(grids)
     boundaries: Boundaries = np.cumsum([0, *lengths], dtype=np.int32)
     cu_seqlens = torch.from_numpy(boundaries)
     longest = model.compute_attn_mask_seqlen(cu_seqlens)
     learned = places_in_turn(model.num_grid_per_side, model.spatial_merge_size, model.dtype, grids)
+    rotary = rotary_places(grids, model.spatial_merge_size)
     # Before the first kernel is queued, for which a copy might have to wait. Releases before 0.24 leave boundaries on
     # the host, where their own attention reads them.
-    *learned_there, there = to_device(model.device, *learned, cu_seqlens)
+    *learned_there, rotary, there = to_device(model.device, *learned, rotary, cu_seqlens)
     cu_seqlens = there if on_device else cu_seqlens
     hand_over(cu_seqlens, lengths)
-    cos, sin = (table.to(model.device) for table in model.rot_pos_emb(grid_thw))
+    tables = model.rotary_pos_emb.get_cos_sin(largest_side(grids))
+    cos, sin = (table.to(model.device)[rotary].flatten(1) for table in tables)
     sequences = {"cu_seqlens": cu_seqlens, "max_seqlen": longest, **more(model, boundaries)}
     hidden = model.patch_embed(x.to(device=model.device, dtype=model.dtype))
     if model.apply_vit_abs_pos_embed:
