@@ -32,9 +32,15 @@ LONGEST = 240
 # Images only: for a video of Kimi-K2.5 releases hand out memory that nothing was written to.
 INPUTS: dict[str, Grids] = {"three images": [[1, 4, 6], [1, 8, 4], [1, 2, 2]], "one image": [[1, 4, 6]]}
 """Of shared data, one image leaves one rank without any."""
-ROPE = {"Qwen3-VL": "rope_3d", "Qwen2.5-VL": "rope_3d", "Kimi-K2.5": "rope_2d"}
+ROPE = {
+    "Qwen3-VL": "rope_3d",
+    "Qwen2.5-VL": "rope_3d",
+    "Qwen2-VL": "rope_3d",
+    "GLM-4.1V": "rope_3d",
+    "Kimi-K2.5": "rope_2d",
+}
 """In which form a model that shares data has its positions."""
-SHARED_WEIGHTS = ("Qwen3-VL", "Qwen2.5-VL")
+SHARED_WEIGHTS = ("Qwen3-VL", "Qwen2.5-VL", "Qwen2-VL", "GLM-4.1V")
 
 
 def both() -> dict[str, Any]:

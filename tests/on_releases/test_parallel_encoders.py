@@ -11,9 +11,10 @@ from releases.pairs import Pair, find
 
 SCRIPT = Path(__file__).with_name("parallel_encoders_run.py")
 PAIRS = [find(name) for name in ("vllm==0.32.0", "vllm-ascend==0.18.0", "vllm-ascend==0.30.0rc2")]
+WEIGHTS = ("Qwen3-VL", "Qwen2.5-VL", "Qwen2-VL", "GLM-4.1V")
 CASES = {
     f"{mode} shared, {name}, {title}"
-    for mode, names in (("weights", ("Qwen3-VL", "Qwen2.5-VL")), ("data", ("Qwen3-VL", "Qwen2.5-VL", "Kimi-K2.5")))
+    for mode, names in (("weights", WEIGHTS), ("data", (*WEIGHTS, "Kimi-K2.5")))
     for name in names
     for title in ("three images", "one image")
 }

@@ -46,11 +46,6 @@ LEFT = (
         version_in("vllm", "<0.19"),
     ),
     Left("Kimi-VL", "vLLM 0.13 has another attention for it, which reads in every layer", version_in("vllm", "<0.14")),
-    Left(
-        "GLM-4.1V",
-        "from vLLM 0.24 to 0.27 two values per frame are read while its position embeddings are stretched",
-        version_in("vllm", ">=0.24,<0.28"),
-    ),
 )
 
 

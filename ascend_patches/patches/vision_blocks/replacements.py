@@ -36,10 +36,11 @@ class Parts:
 
     def of(self, block: Any, x: torch.Tensor) -> tuple[Direct, tuple[Any, ...]] | None:
         """How they are called, and they; None where the release's own forward has to find and call them."""
-        direct, own = direct_calls(), block.__dict__
-        modules = own["_modules"]
+        direct = direct_calls()
         if direct is None or type(x) is not torch.Tensor:
             return None
+        own = block.__dict__
+        modules = own["_modules"]
         if not own.keys().isdisjoint(self._names) or not modules.keys() >= self._names:
             return None
         return direct, self._of(modules)

@@ -7,6 +7,7 @@ from ascend_patches.declaring.patch import Exemption, Part, Patch, Rewrite, Vari
 
 _ONE_CALL = "ascend_patches.npu.vision_transformers:one_call"
 _ONE_CALL_OF_CLIPS = "ascend_patches.npu.vision_transformers:one_call_of_clips"
+_FRAMES_PREPARED = "ascend_patches.npu.vision_transformers:frames_prepared"
 _CLIPS_PREPARED = "ascend_patches.npu.vision_transformers:clips_prepared"
 
 _TABLES = "vllm.model_executor.layers.rotary_embedding.base:RotaryEmbedding.get_cos_sin"
@@ -30,6 +31,12 @@ def _prepared_apart(name: str, forward: str, advice: str, prepare: str, prepared
 def _replaced(name: str, forward: str, replace: str, *relies_on: str) -> Part:
     """A model whose whole forward is replaced."""
     return Part(name, (Rewrite(forward, replace=replace, original_as="upstream_forward"),), relies_on)
+
+
+def _replaced_and_prepared(name: str, forward: str, replace: str, prepare: str, *relies_on: str) -> Part:
+    """The same, with a method that computes its sequences: for graphs, and for models that have it from this one."""
+    whole = Rewrite(forward, replace=replace, original_as="upstream_forward")
+    return Part(name, (whole, Rewrite(prepare, around=_FRAMES_PREPARED, compared=False)), relies_on)
 
 
 def _omni(replace: str, *relies_on: str) -> Part:
@@ -103,19 +110,19 @@ _QWEN2_METADATA = "vllm.model_executor.models.qwen2_vl:Qwen2VisionTransformer.pr
 _QWEN2_MADE = _replaced(
     "Qwen2-VL", _QWEN2, "ascend_patches.patches.vision_seq_lens.qwen2_vl:forward_0_13", *_QWEN2_CALLED
 )
-_QWEN2_0_22 = _replaced(
+_QWEN2_0_22 = _replaced_and_prepared(
     "Qwen2-VL",
     _QWEN2,
     "ascend_patches.patches.vision_seq_lens.qwen2_vl:forward_0_22",
-    *_QWEN2_CALLED,
     _QWEN2_METADATA,
+    *_QWEN2_CALLED,
 )
-_QWEN2_0_23 = _replaced(
+_QWEN2_0_23 = _replaced_and_prepared(
     "Qwen2-VL",
     _QWEN2,
     "ascend_patches.patches.vision_seq_lens.qwen2_vl:forward_0_23",
-    *_QWEN2_CALLED,
     _QWEN2_METADATA,
+    *_QWEN2_CALLED,
 )
 
 _QWEN2_5 = "vllm.model_executor.models.qwen2_5_vl:Qwen2_5_VisionTransformer.forward"
@@ -187,13 +194,13 @@ _GLM_CALLED = (
     _TABLES,
 )
 _GLM_MADE = _replaced("GLM-4.1V", _GLM, "ascend_patches.patches.vision_seq_lens.glm4_1v:forward_0_13", *_GLM_CALLED)
-_GLM_0_24 = _replaced(
+_GLM_0_24 = _replaced_and_prepared(
     "GLM-4.1V",
     _GLM,
     "ascend_patches.patches.vision_seq_lens.glm4_1v:forward_0_24",
+    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.prepare_encoder_metadata",
     *_GLM_CALLED,
     "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.pos_embeds_interpolate",
-    "vllm.model_executor.models.glm4_1v:Glm4vVisionTransformer.prepare_encoder_metadata",
     *_SEQUENCES,
 )
 
