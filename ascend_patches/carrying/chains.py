@@ -53,6 +53,11 @@ def leading_to(last: Step, steps: Sequence[Step], release: Row, most: int) -> li
     return [tuple(steps[index].sha for index in chosen) for chosen in found]
 
 
+def merges(step: Step, there: Row) -> bool:
+    """Whether a step can be merged into what is there."""
+    return _upon(step, there)[0]
+
+
 def _upon(step: Step, there: Row) -> tuple[bool, Row]:
     """Whether a step can be merged into what is there, and what that makes of it."""
     if step.after is None:

@@ -128,7 +128,9 @@ class _Search:
             options = [frozenset(each) for each in self._options(definition, stopped.change, most)]
             wider = {some | more for some in sets for more in options if len(some | more) <= most}
             sets = sorted(wider, key=lambda one: (len(one), sorted(-self.order[sha] for sha in one)))[:_WIDTH]
-        return [one for one in sets if one and all(self._could_be_carried(sha) for sha in one)]
+        fitting = [one for one in sets if one and all(self._could_be_carried(sha) for sha in one)]
+        # One that is alone has only the release below it: whether its functions merge there is quickly known.
+        return [one for one in fitting if len(one) > 1 or all(self._merges(sha) for sha in one)]
 
     def _options(self, definition: Definition, change: Change, most: int) -> Iterator[tuple[str, ...]]:
         """The sets of earlier commits that answer what stops one definition."""
@@ -191,6 +193,27 @@ class _Search:
             new = kind == "product" and file.before is None and not self.code.has_path(file.path)
             if kind == "native" or new:
                 return False
+        return True
+
+    def _merges(self, sha: str) -> bool:
+        """Whether every function that a change alters merges into the release's own, by its statements alone."""
+        for file in self._change(sha).files:
+            text = self.code.text(file.old_path)
+            if kind_of(file.path, self.code.packages) != "product" or text is None or file.after is None:
+                continue
+            try:
+                before, after, there = inventory(file.before or ""), inventory(file.after), inventory(text)
+            except (SyntaxError, ValueError):
+                return False
+            for path, items in after.items.items():
+                old, release = before.one(path), there.one(path)
+                if len(items) > 1 or items[0].kind != "function" or (old is not None and old.code == items[0].code):
+                    continue
+                if release is not None and release.code in (items[0].code, old.code if old is not None else ""):
+                    continue
+                step = Step(sha, row(file.before, path), row(file.after, path))
+                if (old is None) != (release is None) or (old is not None and not chains.merges(step, row(text, path))):
+                    return False
         return True
 
     def _together(self, results: Sequence[Result]) -> Result:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import site
 import subprocess
@@ -28,6 +29,8 @@ from ascend_patches.upstream import distributions
 MINUTES = 10.0
 _PACKAGE = Path(__file__).resolve().parent.parent
 _NOT_HANDED_ON = ("ASCEND_PATCHES", "VLLM_", "EMULATED_NPU", "PYTEST_", "GIT_")
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)KEY|KEY$", re.IGNORECASE)
+"""Variables that code of a change has no business with."""
 _DIES = "the process of the tests ended with {code}; it last said: {said}"
 _MARKS = "[pytest]\naddopts =\nasyncio_mode = auto\nfilterwarnings =\n    ignore\n"
 
@@ -217,7 +220,7 @@ class _Bench:
         return Side(tests, found["device"], problem, state)
 
     def _environment(self, attempt: Attempt, *, patched: bool) -> dict[str, str]:
-        base = {name: value for name, value in self.base.items() if not name.startswith(_NOT_HANDED_ON)}
+        base = {name: value for name, value in self.base.items() if _is_handed_on(name)}
         base |= {name: value for name, value in self.base.items() if name.startswith("ASCEND_PATCHES_RELEASE_")}
         path = [str(self.folder / "patch"), *self.roots, *base.get("PYTHONPATH", "").split(os.pathsep)]
         path.append(str(_PACKAGE.parent))
@@ -228,6 +231,10 @@ class _Bench:
         base |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
         switched = {"ASCEND_PATCHES_DISABLE": "all", "ASCEND_PATCHES_ENABLE": self.name}
         return base | (switched if patched else {"ASCEND_PATCHES": "off"})
+
+
+def _is_handed_on(name: str) -> bool:
+    return not name.startswith(_NOT_HANDED_ON) and _SECRET.search(name) is None
 
 
 def _elsewhere(folder: Path) -> dict[str, str]:

@@ -53,7 +53,7 @@ def made(tmp_path: Path, before: Mapping[str, str], after: Mapping[str, str]) ->
 def proved(tmp_path: Path, *asked: object) -> tuple[int, dict[str, Any]]:
     """What the command says, with a home of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASCEND_PATCHES")}
-    environment |= {"PYTHONPATH": str(REPOSITORY), "HOME": str(tmp_path / "home")}
+    environment |= {"PYTHONPATH": str(REPOSITORY), "A_TOKEN": "secret", "HOME": str(tmp_path / "home")}
     (tmp_path / "home").mkdir(exist_ok=True)
     command = [sys.executable, "-m", "ascend_patches", "carry", *map(str, asked), "--prove", "--json"]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
@@ -113,14 +113,16 @@ def test_what_gets_worse_is_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "written").exists()
 
 
-def test_what_tests_write_at_home_goes_with_them(tmp_path: Path) -> None:
+def test_what_tests_write_at_home_goes_with_them_and_they_are_given_no_secrets(tmp_path: Path) -> None:
     test = """
+        import os
         from pathlib import Path
 
         from vllm_ascend.runner import one
 
 
         def test_two():
+            assert "A_TOKEN" not in os.environ
             Path.home().joinpath("left").touch()
             Path("left").touch()
             assert one(2) == 3
