@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -144,7 +145,7 @@ def _set_before(row: Sequence[Unit]) -> list[set[str]]:
     known: set[str] = set()
     for unit in row:
         found.append(set(known))
-        known |= _assigned(unit.code)
+        known |= _assigned(unit.code) if unit.code != merging.BY_LINES else _assigned_in_lines(unit.lines)
     return found
 
 
@@ -260,6 +261,12 @@ def _assigned(code: str) -> set[str]:
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             found.add(dotted(node) or node.attr)
     return found - {"_"}
+
+
+def _assigned_in_lines(lines: Sequence[str]) -> set[str]:
+    """What lines that are no whole statements set, at their beginnings."""
+    heads = [line.partition("=")[0] for line in lines if re.match(r"[\w\s.,()]+(:[^=]+)?=(?!=)", line)]
+    return {name for head in heads for name in re.findall(r"[A-Za-z_][\w.]*", head.partition(":")[0])}
 
 
 def _read(code: str) -> set[str]:

@@ -34,6 +34,8 @@ def callers(code: Code, definition: Definition) -> Iterator[tuple[str, Called]]:
 def references(code: Code, definition: Definition) -> Iterator[str]:
     """The functions that use a definition as a value: they pass it on, or keep it."""
     name = definition.path.rpartition(".")[2]
+    if name.startswith("__"):
+        return  # every class has these, and what names them means none
     place = code.class_at(definition.module, definition.scope) if definition.scope else None
     for path in code.with_word(name):
         module = code.module_at(path)

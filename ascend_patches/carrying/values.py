@@ -25,6 +25,8 @@ _COMPARABLE = (
     "os.getenv",
     "os.environ.get",
 )
+_READ = ("ClassVar", "InitVar", "KW_ONLY")
+"""Annotations that a dataclass reads."""
 _FIELDS = ("dataclass", "Enum", "Flag", "NamedTuple", "TypedDict", "BaseModel", "config", "Structure")
 
 
@@ -37,6 +39,9 @@ class Values:
 
     def attribute(self, definition: Definition, sides: Sides) -> None:
         node = sides.new.node
+        if sides.new.scope and self._annotated_otherwise(sides):
+            self.definitions.remove(definition)
+            return
         if isinstance(node, ast.AnnAssign) and node.value is None:
             if sides.new.scope and self._has_fields(definition, sides):
                 definition.refuse("cannot", "a field of a class whose constructor is made from its fields")
@@ -99,6 +104,19 @@ class Values:
                 if any(alias.name in (path, "*") for alias in node.names):
                     return f"{other.name} took {path} when it was imported"
         return ""
+
+    def _annotated_otherwise(self, sides: Sides) -> bool:
+        """Whether a field of a dataclass only gets another annotation, which nothing reads when it runs."""
+        nodes = [each.node for each in (sides.old, sides.new, sides.release) if each is not None]
+        fields = [each for each in nodes if isinstance(each, ast.AnnAssign)]
+        place = self.code.class_at(module_of(sides.place), sides.new.scope)
+        read = any(word in ast.unparse(each.annotation) for word in _READ for each in fields)
+        if len(fields) < 3 or place is None or read:
+            return False
+        heads = [ast.unparse(each) for each in place.node.decorator_list]
+        plain = heads and all(each.partition("(")[0] in ("dataclass", "dataclasses.dataclass") for each in heads)
+        values = {ast.dump(each.value) if each.value is not None else "" for each in fields[:2]}
+        return bool(plain and not place.node.bases and len(values) == 1)
 
     def _has_fields(self, definition: Definition, sides: Sides) -> bool:
         place = self.code.class_at(module_of(sides.place), sides.new.scope)

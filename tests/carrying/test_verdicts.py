@@ -177,3 +177,16 @@ def test_that_the_release_lacks_what_a_change_takes_out_does_not_make_it_already
     before = BEFORE.replace("count = len(tokens)", "self.wait()\n            count = len(tokens)")
     release = before.replace("self.wait()", "self.wait(1)")
     assert conflicting(release, before, BEFORE, tmp_path) == "not carried"
+
+
+def test_another_annotation_of_a_field_of_a_dataclass_changes_nothing(tmp_path: Path) -> None:
+    before = "from dataclasses import dataclass\n\n\n@dataclass\nclass Meta:\n    size: int = 1\n\n"
+    before += "    def go(self):\n        return 1\n"
+    after = before.replace("size: int", "size: float").replace("return 1", "return 2")
+    result = carried(tmp_path / "plain", {RUNNER: before}, {RUNNER: before}, {RUNNER: after})
+    assert (result.verdict, only(result).path) == ("carried", "Meta.go")
+    read = after.replace("size: float", "size: ClassVar[int]")
+    assert carried(tmp_path / "read", {RUNNER: before}, {RUNNER: before}, {RUNNER: read}).verdict == "partly"
+    model = before.replace("class Meta:", "class Meta(BaseModel):")
+    other = after.replace("class Meta:", "class Meta(BaseModel):")
+    assert carried(tmp_path / "model", {RUNNER: model}, {RUNNER: model}, {RUNNER: other}).verdict == "partly"
