@@ -33,6 +33,20 @@ def refusal(function: _Function, call: Called, bound: bool) -> str:
     return ""
 
 
+def other_place(before: _Function, after: _Function, call: Called, bound: bool) -> tuple[str, str] | None:
+    """The parameter that an argument was for by its place, and the other one that it is for now."""
+    names = [
+        [argument.arg for argument in (*each.args.posonlyargs, *each.args.args)][1 if bound else 0 :]
+        for each in (before, after)
+    ]
+    old, new = names
+    for was, now in zip(old[: call.count], new[: call.count], strict=False):
+        # A parameter that only got another name keeps its place.
+        if was != now and (was in new or now in old):
+            return was, now
+    return None
+
+
 def parameters(function: _Function) -> str:
     """A function's parameters as code, annotations aside."""
     arguments = function.args

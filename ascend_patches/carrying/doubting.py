@@ -17,6 +17,7 @@ from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.usage import dotted, usage
 from ascend_patches.carrying.using import readers
 
+_VERSION_QUESTIONS = ("if vllm_version_is(", "if not vllm_version_is(", "elif vllm_version_is(")
 _TELLING = 20
 """As long as a statement has to be before it is known again in another function."""
 _TRIVIAL = ("pass", "return", "continue", "break", "else:", "try:", "(docstring)")
@@ -56,6 +57,7 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code,
                 _hides(definition, pair, release)
         if definition.kind == "function":
             _elsewhere_already(definition, pair)
+            _for_other_versions(definition, pair, release)
         if upstream is not None and definition.kind in ("function", "attribute"):
             _uncovered(definition, release, upstream)
         if upstream is not None:
@@ -163,6 +165,26 @@ def _elsewhere_already(definition: Definition, pair: Sides) -> None:
     telling = [code for code in inserted if len(code) >= _TELLING and not code.startswith(_TRIVIAL)]
     if telling and all(more[code] and not own[code] for code in telling):
         definition.doubts.append(f"the release has `{_short(telling[0])}` in another function of the file already")
+
+
+def _for_other_versions(definition: Definition, pair: Sides, release: Code) -> None:
+    """A change of which all runs with other releases of vLLM only does nothing on this one."""
+    version = (release.versions.get("vllm") or "").partition("+")[0]
+    if pair.old is None or not version:
+        return
+    base, theirs = merging.units(pair.old.node, pair.before.lines), merging.units(pair.new.node, pair.after.lines)
+    put_in = [place for place in merging.placed(base, theirs) if not place[0].startswith(_VERSION_QUESTIONS)]
+    if put_in and all(any(_never(head, version) for head in blocks) for _, blocks in put_in):
+        definition.doubts.append(f"all that it changes is for other releases of vLLM than {version}")
+
+
+def _never(head: str, version: str) -> bool:
+    """Whether the block of a head is for other releases of vLLM than the one that is here."""
+    asked = re.fullmatch(r"(?:el)?if (not )?(?:\w+\.)?vllm_version_is\(['\"]([^'\"]+)['\"]\):( else)?", head.strip())
+    if asked is None:
+        return False
+    holds = (asked[2] == version) != bool(asked[1])
+    return holds if asked[3] else not holds
 
 
 def _uncovered(definition: Definition, release: Code, upstream: Code) -> None:

@@ -78,17 +78,20 @@ class Surroundings:
             needs.append(name)
             return
         items = module.bound.get(name, [])
+        if not items and self.release.lookup(module.name, name) is None:
+            needs.append(f"{name}, which a star import has not brought before")
+            return
+        if any(isinstance(item.node, ast.Delete) for item in module.inventory.items.get(f"statement del {name}", [])):
+            needs.append(f"{name}, which the module deletes")
+            return
         live = [item for item in items if not item.for_types_only]
         if items and not live:
             needs.append(f"{name}, which is imported there for type checkers only")
-        elif live and all(self._conditional(item) for item in live) and not _on_both_branches(live):
+        elif live and all(_conditional(self.code, item) for item in live) and not _on_both_branches(live):
             conditions = " and ".join(live[0].conditions)
             doubts.append(f"{name} is bound there only under `{conditions}`")
         elif any(item.kind == "import" for item in live):
             self._imported_name(module, live[0], needs)
-
-    def _conditional(self, item: Item) -> bool:
-        return any(not _always(self.code, condition) for condition in item.conditions)
 
     def _imported_name(self, module: Module, item: Item, needs: list[str]) -> None:
         """An import that the release has, or that is carried, has to find what it names."""
@@ -169,7 +172,8 @@ class Surroundings:
         if origin is None:
             return None
         if root.startswith("torch.ops."):
-            return self._native_op(f"{root}.{name}")
+            shown = f"{root}.{name}"
+            return "" if self._used_as(shown) else f"{shown}, an op that nothing on the release calls"
         base = origin[0] if not origin[1] else ""
         if base and not self.code.is_ours(base):
             return self._foreign_attribute(f"{base}{'.' + rest if rest else ''}", name)
@@ -237,9 +241,6 @@ class Surroundings:
             doubts.append(f"{what} ({', '.join(outside)} is not here)")
         else:
             needs.append(f"self.{name}: neither {place.target} nor what it inherits from has it")
-
-    def _native_op(self, shown: str) -> str:
-        return "" if self._used_as(shown) else f"{shown}, an op that nothing on the release calls"
 
     def _foreign_attribute(self, base: str, name: str) -> str | None:
         """An attribute of a module whose code is not here: what the release uses of it is there."""
@@ -309,6 +310,10 @@ _PLAIN_BASES = frozenset(
 def _native_module(absolute: str) -> bool:
     """A compiled module, of which a wheel's Python files show nothing but its uses."""
     return absolute.rpartition(".")[2].endswith(("_C", "_version"))
+
+
+def _conditional(code: Code, item: Item) -> bool:
+    return any(not _always(code, condition) for condition in item.conditions)
 
 
 def _always(code: Code, condition: str) -> bool:

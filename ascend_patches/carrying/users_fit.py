@@ -62,6 +62,8 @@ class _Change:
             why = call_fit.refusal(self.after, call, bound)
             if why and not call_fit.refusal(self.before, call, bound):
                 yield f"{target} calls it, and it now {why}"
+            elif target not in self.touched and (swapped := call_fit.other_place(self.before, self.after, call, bound)):
+                yield f"{target} calls it, and what it gives as {swapped[0]} is now {swapped[1]}"
             elif target not in self.touched:
                 self.notes.append(f"{target} calls {self.definition.target}, whose parameters change")
         for target in references(self.carried, self.definition):

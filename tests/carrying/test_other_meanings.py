@@ -132,3 +132,35 @@ def test_a_statement_that_would_read_a_name_before_it_is_set_is_doubted(tmp_path
     release = {RUNNER: edited(BEFORE, (first + second, other))}
     verdict, _ = verdict_of(tmp_path, ("self.plan(total)", "self.plan(total + count)"), release=release)
     assert verdict in ("review", "not carried")
+
+
+def test_a_star_import_brings_no_name_that_is_added_later(tmp_path: Path) -> None:
+    user = "from vllm_ascend.runner import *\n\n\ndef go(x):\n    return x\n"
+    before, added = {RUNNER: BEFORE, OTHER: user}, "\n\ndef fresh(x):\n    return x\n"
+    after = {RUNNER: f"{BEFORE}{added}", OTHER: edited(user, ("return x", "return fresh(x)"))}
+    result = carried(tmp_path, {**RELEASE, OTHER: user}, before, after)
+    assert result.verdict in ("partly", "not carried")
+    assert "a star import has not brought" in " ".join(each.reason for each in result.definitions)
+
+
+def test_a_name_that_the_module_deletes_is_not_there(tmp_path: Path) -> None:
+    base = f"{BEFORE}\n\nextra = 3\ndel extra\n"
+    assert verdict_of(tmp_path, grown("return total + extra"), base=base)[0] == "not carried"
+
+
+@pytest.mark.parametrize(
+    ("question", "verdict"),
+    [
+        ("if vllm_version_is('0.18.0'):", "carried"),
+        ("if vllm_version_is('0.20.0'):", "review"),
+        ("if not vllm_version_is('0.18.0'):", "review"),
+        ("if not vllm_version_is('0.20.0'):", "carried"),
+    ],
+)
+def test_a_change_for_other_releases_of_vllm_only_does_nothing_here(
+    tmp_path: Path, question: str, verdict: str
+) -> None:
+    base = f"from vllm_ascend.versions import vllm_version_is\n{BEFORE}"
+    release = {"vllm_ascend/versions.py": "def vllm_version_is(version):\n    return version == '0.18.0'\n"}
+    edit = grown(f"{question}\n            total += 1\n        return total")
+    assert verdict_of(tmp_path, edit, base=base, release=release)[0] == verdict

@@ -136,3 +136,19 @@ def test_a_kernel_with_other_parameters_is_doubted_where_it_is_launched(
     after = edited(KERNEL, ("out, size, BLOCK: tl.constexpr", parameters))
     result = carried(tmp_path, {**RELEASE, kernel: KERNEL, user: launch}, {kernel: KERNEL}, {kernel: after})
     assert result.verdict == verdict, [each.as_json() for each in result.definitions]
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"),
+    [
+        ("def pick(x, y=1):\n    return x + 2 * y", "carried"),
+        ("def pick(x, z=1):\n    return x + z", "carried"),
+        ("def pick(x, mode=0, y=1):\n    return x + y + mode", "review"),
+        ("def pick(y, x=1):\n    return x + y", "review"),
+    ],
+)
+def test_a_parameter_at_another_place_is_doubted_for_calls_by_place(tmp_path: Path, after: str, verdict: str) -> None:
+    base = edited(BEFORE, ("def pick(x):\n    return x + 1", "def pick(x, y=1):\n    return x + y"))
+    release = {OTHER: "from vllm_ascend.runner import pick\n\n\ndef go():\n    return pick(1, 2)\n"}
+    edit = ("def pick(x, y=1):\n    return x + y", after)
+    assert verdict_of(tmp_path, edit, base=base, release=release)[0] == verdict
