@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inferring import Inference
 from ascend_patches.carrying.inventory import FunctionNode, Item, parsed
-from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.release_code import Code, Module
 from ascend_patches.carrying.results import Definition
 from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.usage import BUILTINS, Called, Usage, usage
@@ -34,6 +34,8 @@ def other_meanings(
     for attribute in sorted(new.attributes, key=lambda each: (each.root, each.name)):
         yield from home.attribute(attribute.root, attribute.name)
     yield from home.calls(definition, node, new.calls)
+    for callee, text in sorted(new.compared):
+        yield from home.result(callee.rpartition(".")[2], text)
 
 
 class _Sides:
@@ -95,6 +97,16 @@ class _Sides:
             if there.code != fingerprints.of_node(function):
                 yield f"it calls {target}, which was another function where the change was made"
 
+    def result(self, name: str, text: str) -> Iterator[str]:
+        """A function whose result is newly compared with a text: those of that name have to be upstream's."""
+        package = self.module.partition(".")[0]
+        for path in self.release.with_word(f"def {name}(") if name else ():
+            home, theirs = self.release.module_at(path), self.upstream.module_at(path)
+            if home is None or theirs is None or not path.startswith(f"{package}/"):
+                continue
+            if functions_by_path(home, name) != functions_by_path(theirs, name):
+                yield f"it compares what {name} gives with {text!r}, and {path} had others where the change was made"
+
     def _called(
         self, definition: Definition, node: ast.stmt, new: set[Called]
     ) -> Iterator[tuple[str, str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -119,6 +131,12 @@ class _Sides:
     def _item(self, code: Code, module: str, name: str) -> Item | None:
         home = code.module(module)
         return home.inventory.one(name) if home is not None else None
+
+
+def functions_by_path(module: Module, name: str) -> dict[str, str]:
+    """The code of every function of a name in a module."""
+    listed = [item for items in module.inventory.items.values() for item in items]
+    return {item.path: item.code for item in listed if item.kind == "function" and item.name == name}
 
 
 def _without(new: Usage, known: Usage) -> Usage:

@@ -66,7 +66,8 @@ class Surroundings:
                 doubts.append(f"it asks for {said}")
             else:
                 needs.append(said)
-        doubts += unknown_keys(self.release, new.keys - fresh)
+        doubts += unknown_texts(self.release, new.keys - fresh, "reads an item")
+        doubts += unknown_texts(self.release, {text for _, text in new.compared} - fresh, "compares something with")
         needs += unwelcome_attributes(self.code, module_name, scope, new.own_stores)
         for call in sorted(new.calls, key=lambda each: (each.callee, each.keywords, str(each.count))):
             self.calls.judge(module, call, inference, locals_here, needs, doubts)
@@ -280,13 +281,13 @@ class Surroundings:
         return self._used[name]
 
 
-def unknown_keys(release: Code, keys: set[str]) -> list[str]:
-    """Doubts about the texts by which items are read, and that nothing on the release has as a text or a name."""
+def unknown_texts(release: Code, texts: set[str], what: str) -> list[str]:
+    """Doubts about texts that the new code counts on, and that nothing on the release has as a text or a name."""
     doubts = []
-    for key in sorted(keys):
+    for key in sorted(texts):
         named = re.compile(rf"""['"]{re.escape(key)}['"]|\b{re.escape(key)}\s*[:=](?!=)""")
         if not any(named.search(release.text(path) or "") for path in release.with_word(key)):
-            doubts.append(f"it reads an item {key!r}, which nothing on the release has by that name")
+            doubts.append(f"it {what} {key!r}, which nothing on the release has by that name")
     return doubts
 
 

@@ -58,6 +58,8 @@ class Usage:
     """The attributes that it sets on its first parameter."""
     asked: set[tuple[str, bool]] = field(default_factory=set)
     """Names of attributes given as text, each with whether there is an answer for an object without it."""
+    compared: set[tuple[str, str]] = field(default_factory=set)
+    """Texts that something is compared with, each with the function whose result that is, if it is one."""
     keys: set[str] = field(default_factory=set)
     """Texts by which it reads items, which have to be there."""
 
@@ -70,6 +72,7 @@ class Usage:
             self.stores - other.stores,
             self.own_stores - other.own_stores,
             self.asked - other.asked,
+            self.compared - other.compared,
             self.keys - other.keys,
         )
 
@@ -93,6 +96,8 @@ def usage(node: ast.stmt, in_class: bool = False, future_annotations: bool = Fal
         elif isinstance(inner, ast.Call):
             found.calls.add(_called(inner, unpacked.get(id(inner))))
             found.asked |= _asked(inner)
+        elif isinstance(inner, ast.Compare):
+            found.compared |= _compared(inner)
         elif isinstance(inner, ast.Subscript) and isinstance(inner.ctx, ast.Load):
             if _text(inner.slice) and dotted(inner.value) not in ("os.environ", "environ"):
                 found.keys.add(_text(inner.slice))
@@ -200,6 +205,17 @@ def _first_parameter(node: ast.stmt) -> str:
 
 def _text(node: ast.AST) -> str:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _compared(node: ast.Compare) -> set[tuple[str, str]]:
+    """The texts of a comparison, each with what is called on the other side."""
+    sides = [node.left, *node.comparators]
+    called = next((each.func for each in sides if isinstance(each, ast.Call)), None)
+    name = dotted(called) or f"?.{getattr(called, 'attr', '')}" if called is not None else ""
+    parts = [
+        part for side in sides for part in (side.elts if isinstance(side, (ast.Tuple, ast.List, ast.Set)) else [side])
+    ]
+    return {(name, _text(part)) for part in parts if _text(part)}
 
 
 def _asked(node: ast.Call) -> set[tuple[str, bool]]:

@@ -164,3 +164,24 @@ def test_a_change_for_other_releases_of_vllm_only_does_nothing_here(
     release = {"vllm_ascend/versions.py": "def vllm_version_is(version):\n    return version == '0.18.0'\n"}
     edit = grown(f"{question}\n            total += 1\n        return total")
     assert verdict_of(tmp_path, edit, base=base, release=release)[0] == verdict
+
+
+@pytest.mark.parametrize(("there", "verdict"), [("'slow'", "carried"), ("'fast'", "review")])
+def test_a_result_that_is_newly_compared_has_to_be_one_that_the_release_gives(
+    tmp_path: Path, there: str, verdict: str
+) -> None:
+    """Both texts are on the release; which of them the function gives is another matter."""
+    kinds = "class Kind:\n    def get_name(self):\n        return {}\n\n\nKINDS = ('fast', 'slow')\n"
+    base = edited(BEFORE, ("return 5", "return self.config.kind.get_name() == 'fast'"))
+    found, _ = verdict_of(
+        tmp_path,
+        ("== 'fast'", "== 'slow'"),
+        base=base,
+        release={"vllm_ascend/kinds.py": kinds.format(there)},
+        upstream={"vllm_ascend/kinds.py": kinds.format("'slow'")},
+    )
+    assert found == verdict
+
+
+def test_a_text_that_nothing_on_the_release_has_is_compared_in_vain(tmp_path: Path) -> None:
+    assert verdict_of(tmp_path, grown("return total if tokens != 'unheard' else 0"))[0] == "review"
