@@ -16,7 +16,7 @@ from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.new_calls import Calls
 from ascend_patches.carrying.release_code import ClassPlace, Code, Module
 from ascend_patches.carrying.standard import is_of_torch, layer_names, standard_module, standard_names
-from ascend_patches.carrying.usage import BUILTINS, Attribute, Usage, local_names
+from ascend_patches.carrying.usage import BUILTINS, Attribute, Usage, dotted, local_names
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _MANY = 12
@@ -51,6 +51,7 @@ class Surroundings:
             return Judged([f"module {module_name}"], [])
         for name in sorted(new.globals - BUILTINS):
             self._global(module, name, needs, doubts)
+            doubts += for_cuda(self.code, module.name, name)
         for source, name in sorted(new.imports):
             self._import(module, source, name, needs)
         locals_here = local_names(node)
@@ -279,6 +280,18 @@ class Surroundings:
                 if (module := self.release.module_at(path)) is not None
             )
         return self._used[name]
+
+
+def for_cuda(code: Code, module_name: str, name: str) -> list[str]:
+    """A doubt about a function or a class of vLLM that is newly used, and that asks CUDA itself for something."""
+    origin = code.origin(module_name, name)
+    home = code.module(origin[0]) if origin is not None and origin[1] and origin[0].startswith("vllm.") else None
+    item = home.inventory.one(origin[1]) if home is not None and origin is not None else None
+    if home is None or item is None:
+        return []
+    asked = [dotted(node) for node in ast.walk(item.node) if isinstance(node, ast.Attribute)]
+    found = next((each for each in asked if each.startswith("torch.cuda.")), "")
+    return [f"{home.name}:{item.path} uses {found}, which an NPU may not have"] if found else []
 
 
 def unknown_texts(release: Code, texts: set[str], what: str) -> list[str]:

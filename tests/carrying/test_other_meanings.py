@@ -185,3 +185,15 @@ def test_a_result_that_is_newly_compared_has_to_be_one_that_the_release_gives(
 
 def test_a_text_that_nothing_on_the_release_has_is_compared_in_vain(tmp_path: Path) -> None:
     assert verdict_of(tmp_path, grown("return total if tokens != 'unheard' else 0"))[0] == "review"
+
+
+@pytest.mark.parametrize(("asks", "verdict"), [("current_platform", "carried"), ("torch.cuda", "review")])
+def test_what_is_newly_used_of_vllm_may_ask_cuda(tmp_path: Path, asks: str, verdict: str) -> None:
+    snapshot = "import torch\nfrom vllm.platforms import current_platform\n\n\nclass Snapshot:\n"
+    snapshot += f"    def __init__(self):\n        self.free = {asks}.mem_get_info()\n"
+    edits = (
+        ("from vllm_ascend import helpers", "from vllm_ascend import helpers\nfrom vllm.memory import Snapshot"),
+        grown("return total + Snapshot().free"),
+    )
+    release = {"vllm/memory.py": snapshot, "vllm/platforms.py": "current_platform = None\n"}
+    assert verdict_of(tmp_path, *edits, release=release)[0] == verdict
