@@ -59,14 +59,8 @@ class Surroundings:
         for attribute in sorted(new.attributes, key=lambda each: (each.root, each.name)):
             if attribute.name not in fresh or attribute.root in ("self", "cls"):
                 self._attribute(module, scope, attribute, inference, locals_here, fresh, needs, doubts)
-        for name, answered in sorted(new.asked):
-            if name in fresh or self._known(name):
-                continue
-            said = f"an attribute {name}, which nothing on the release has"
-            if answered:
-                doubts.append(f"it asks for {said}")
-            else:
-                needs.append(said)
+        for name, answered in sorted(each for each in new.asked if each[0] not in fresh and not self._known(each[0])):
+            (doubts if answered else needs).append(f"an attribute {name} by its name, which nothing on the release has")
         doubts += unknown_texts(self.release, new.keys - fresh, "reads an item")
         doubts += unknown_texts(self.release, {text for _, text in new.compared} - fresh, "compares something with")
         needs += unwelcome_attributes(self.code, module_name, scope, new.own_stores)
