@@ -11,12 +11,16 @@ from ascend_patches.starting import start_hook
 
 
 def install(arguments: argparse.Namespace) -> int:
-    print(start_hook.install(catalogue.known().roots()))
+    roots = catalogue.known().roots()
+    print(start_hook.install(roots))
     how = start_hook.started_in_child()
     if how is None:
         print("but a fresh Python does not start the toolkit; see: ascend-patches doctor", file=sys.stderr)
         return 1
-    print(f"every Python of {sys.prefix} now waits for vLLM (started by {how}); undo with: ascend-patches uninstall")
+    others = [root for root in roots if root not in ("vllm", "vllm_ascend")]
+    waits_for = f"vLLM and {', '.join(others)}" if others else "vLLM"
+    where = f"every Python of {sys.prefix}"
+    print(f"{where} now waits for {waits_for} (started by {how}); undo with: ascend-patches uninstall")
     return 0
 
 

@@ -203,10 +203,17 @@ def _unmet(patch: Patch, where: Environment) -> str:
     reasons = [(variant.name, variant.gate.judge(where).why) for variant in patch.variants]
     if len({why for _, why in reasons}) == 1:
         return reasons[0][1]
+    parts = dict.fromkeys(part for _, why in reasons for part in why.split("; "))
+    if all(part.endswith(" is not installed") for part in parts):
+        return "; ".join(parts)
     names_of: dict[str, list[str]] = {}
     for name, why in reasons:
         names_of.setdefault(why, []).append(name)
-    return "; ".join(f"{', '.join(names)}: {why}" for why, names in names_of.items())
+    return "; ".join(f"{_few(names)}: {why}" for why, names in names_of.items())
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[-1]} and {len(names) - 2} other variants"
 
 
 def _verified(variant: Variant, where: Environment, fit: _Fit) -> str:

@@ -377,6 +377,13 @@ def test_fingerprint_of_what_is_not_there_is_an_error_of_one_line(target: str, g
 # install, uninstall, run
 
 
+def test_install_names_what_else_it_waits_for(environment: Environment, world: World) -> None:
+    world.package("other", {"engine": "def f():\n    return 1\n"})
+    world.patch("of-other", {"other.engine:f": "f"}, "def f():\n    return 2\n")
+    result = environment.run(["-m", "ascend_patches", "install"], path=[world.folder])
+    assert "now waits for vLLM and other (started by .pth)" in result.stdout
+
+
 def test_install_and_uninstall_do_and_say_it_in_the_environment_that_runs_them(environment: Environment) -> None:
     file = environment.site_packages / "ascend_patches.pth"
     steps = [

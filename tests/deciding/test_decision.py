@@ -172,6 +172,21 @@ def test_what_no_version_could_help_is_not_for_this_environment() -> None:
     assert decision.reason == "not for this environment: one: vllm is installed; two: torch is not installed"
 
 
+def test_what_is_not_installed_is_named_once_however_many_variants_ask_for_it() -> None:
+    both = version_in("vllm", ">=1") & version_in("vllm-ascend", ">=1")
+    variants = [variant(f"of {number}", version_in("vllm", ">=1") if number else both, A) for number in range(9)]
+    decision = outcome({}, Environment({}), declared=patch(*variants))
+    assert decision.reason == "not for this environment: vllm is not installed; vllm-ascend is not installed"
+
+
+def test_variants_that_share_a_reason_are_counted() -> None:
+    variants = [variant(f"v{number}", absent("vllm"), A) for number in range(9)]
+    decision = outcome({}, declared=patch(*variants, variant("two", version_in("torch", ">=2"), A)))
+    assert decision.reason == (
+        "not for this environment: v0, v8 and 7 other variants: vllm is installed; two: torch is not installed"
+    )
+
+
 def test_an_ambiguous_declaration_fails_and_names_the_variants() -> None:
     declared = patch(variant("one", always, A), variant("two", always, A))
     decision = outcome({A: code("code15")}, declared=declared)
