@@ -159,7 +159,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"Medians of {found['turns']} turns of each side, and the quartiles. Both sides are processes that take turns; "
-        "the ratio is the median of their pairs."
+        "the ratio is the median of their pairs, and its bounds those of the 95 % confidence interval."
     )
     yield _MEANING[found["device"]["emulated"]]
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ascend_patches.commands.pair_ratio import of_pairs
+
 SIDES = ("upstream", "patched")
 
 
@@ -34,7 +36,7 @@ class Comparison:
     """The median of what the turns' pairs had: what else the machine did was done to both of a pair."""
     ratio_low: float
     ratio_high: float
-    """Between which bounds it lies: the quartiles, or those of an interval that the caller has worked out."""
+    """The bounds of its 95 % confidence interval; of fewer than eight turns, the smallest and the largest of all."""
     turns: int
 
     def as_data(self) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def by_turns(take: Callable[[str, int], Sequence[float]], turns: int) -> list[Co
 
 
 def _compared(upstream: Sequence[float], patched: Sequence[float]) -> Comparison:
-    low, ratio, high = _quartiles([new / old for old, new in zip(upstream, patched, strict=True)])
-    return Comparison(Time.of(upstream), Time.of(patched), ratio, low, high, len(upstream))
+    ratio = of_pairs(upstream, patched)
+    return Comparison(Time.of(upstream), Time.of(patched), ratio.median, ratio.low, ratio.high, len(upstream))
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -48,6 +48,18 @@ def test_a_folder_that_is_not_there_and_a_patch_that_is_not_known_are_named(worl
 # The sides take turns
 
 
+def test_a_turn_that_was_disturbed_moves_no_bound_of_the_ratio() -> None:
+    taken = {"upstream": [100.0] * 30, "patched": [60.0] * 29 + [6_000.0]}
+    (compared,) = by_turns(lambda side, turn: [taken[side][turn]], 30)
+    assert (compared.ratio, compared.ratio_low, compared.ratio_high) == (0.6, 0.6, 0.6)
+
+
+def test_of_few_turns_the_bounds_are_the_smallest_and_the_largest_ratio() -> None:
+    taken = {"upstream": [100.0] * 3, "patched": [50.0, 60.0, 90.0]}
+    (compared,) = by_turns(lambda side, turn: [taken[side][turn]], 3)
+    assert (compared.ratio, compared.ratio_low, compared.ratio_high) == (0.6, 0.5, 0.9)
+
+
 def test_the_side_that_comes_first_changes_with_every_turn() -> None:
     seen: list[tuple[str, int]] = []
 
