@@ -143,12 +143,14 @@ class Shadow:
 
     def _compared(self, call: Call) -> Outcome | None:
         """What the caller gets; None, with nothing run, where the call cannot be compared."""
+        # Before the copies are made: what other threads do from then on is not in them.
+        isolation = self._isolation()
         comparison = self._prepared(call)
         if comparison is None:
             return None
         try:
             untouched = self._untouched(call)
-            verdict = comparison.run(self.replacement, self.original, self._isolation())
+            verdict = comparison.run(self.replacement, self.original, isolation)
             return self._answer(verdict, comparison, call, untouched)
         finally:
             comparison.give_back()
