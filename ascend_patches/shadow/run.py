@@ -173,7 +173,8 @@ class Shadow:
             self._left_out("no copies could be made")
             return None
         try:
-            another = CopiedCall(call, ROOM, reach)
+            # Of the copy, and not of the call: another thread may have changed the object since.
+            another = CopiedCall(copied.call, ROOM, reach)
         except Exception:  # no room for a second one, which is needed only where a difference has to be confirmed
             another = None
         try:
