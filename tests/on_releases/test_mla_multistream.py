@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -251,3 +252,10 @@ def test_bench_mla_refuses_a_release_that_it_does_not_know() -> None:
     result = bench("vllm-ascend==0.0.1")
     assert result.returncode == 2
     assert "'vllm-ascend==0.0.1' is no supported release" in result.stderr
+
+
+def test_bench_mla_prints_what_the_overlap_adds_to_the_host_s_time() -> None:
+    result = bench("--host", "vllm-ascend==0.18.0")
+    assert result.returncode == 0, result.stderr
+    said = r"preparing a decode step: [\d.]+ -> [\d.]+ us per layer, -?[\d.]+ us more; -?[\d.]+ ms per eager step of 61"
+    assert re.search(said, result.stdout)
