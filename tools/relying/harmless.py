@@ -16,6 +16,8 @@ class Harmless(NamedTuple):
 
 _LAYER = "a layer of its own, called with the hidden states alone, as upstream's function calls it"
 _DISPATCH = "chooses the method of a custom operator; the choice is made when the object is, patched or not"
+_FINGERPRINTED = "bypassed only where its code is one that ascend_patches/npu/known_layers.py has the fingerprint of"
+_NAMED = "its forward, which is relied on, names all that is read"
 _PLATFORM = "asks which platform this is, which on an NPU is known"
 
 HARMLESS = (
@@ -27,10 +29,21 @@ HARMLESS = (
     Harmless("vllm.model_executor.models.vision:FusedInputNorm.forward", _LAYER),
     Harmless("vllm_ascend.ops.layernorm:*.forward", _LAYER),
     Harmless("vllm_ascend.ops.linear:*.forward", _LAYER),
+    Harmless("vllm.model_executor.layers.activation:*.forward_*", _LAYER),
+    Harmless("vllm.model_executor.layers.layernorm:*.forward_*", _LAYER),
+    Harmless("vllm_ascend.ops.activation:*.forward_*", _LAYER),
+    Harmless("vllm_ascend.ops.layernorm:*.forward_*", _LAYER),
+    Harmless("vllm.model_executor.models.glm_ocr:GlmOcrVisionAttention.forward", _LAYER),
     Harmless("vllm_ascend.ops.*:Ascend*.forward", _DISPATCH),
     Harmless("vllm*.mm_encoder_attention:MMEncoderAttention.forward", _DISPATCH),
     Harmless("vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward", _DISPATCH),
+    Harmless("vllm*:*UnquantizedLinearMethod.apply", _FINGERPRINTED),
+    Harmless("vllm*:*unquantized_gemm*", _FINGERPRINTED),
+    Harmless("vllm.model_executor.models.*:*MLP*.forward", _FINGERPRINTED),
     Harmless("vllm.platforms.*:*Platform.is_*", _PLATFORM),
+    Harmless("vllm_ascend.platform:NPUPlatform.is_*", _PLATFORM),
+    Harmless("vllm.model_executor.models.qwen2_vl:Qwen2VisionBlock.__init__", _NAMED),
+    Harmless("vllm.model_executor.models.glm4_1v:Glm4vVisionBlock.__init__", _NAMED),
     Harmless("vllm*.envs:__getattr__", "reads an environment variable by name; what is read with it is asked by name"),
     Harmless("vllm_ascend.attention.mla_v1:AscendMLAMetadata.__init__", "made by its dataclass from fields"),
     Harmless(
