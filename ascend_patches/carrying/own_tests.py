@@ -43,6 +43,8 @@ class OwnTests(NamedTuple):
     files: tuple[FileOfTests, ...]
     around: dict[str, str]
     missing: tuple[str, ...]
+    around_upstream: dict[str, str]
+    """What is around them where the change was made, as far as it is another text than the release's."""
 
 
 def of_clone(clone: Clone, commit: str) -> TreeOfTests:
@@ -96,7 +98,9 @@ def of_change(change: Change, tree: TreeOfTests) -> OwnTests:
         else:
             texts = [file.after, *_spliced(file, tree)]
             files.append(FileOfTests(file.path, tuple(dict.fromkeys(texts))))
-    return OwnTests(tuple(files), around, tuple(missing))
+    upstream = {path: text for path in around if change.base is not None and (text := change.base(path)) is not None}
+    upstream = {path: text for path, text in upstream.items() if text != around[path]}
+    return OwnTests(tuple(files), around, tuple(missing), upstream)
 
 
 def _is_test(path: str) -> bool:

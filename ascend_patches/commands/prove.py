@@ -40,6 +40,7 @@ class Attempt(NamedTuple):
 
     text: int
     emulated: bool
+    around_upstream: bool = False
 
 
 class Side(NamedTuple):
@@ -157,11 +158,14 @@ class _Bench:
             yield Attempt(text, emulated=True)
             if self.mocks:
                 yield Attempt(text, emulated=False)
+        if tests.around_upstream:
+            yield Attempt(0, emulated=True, around_upstream=True)
 
     def _attempt(self, tests: OwnTests, index: int, attempt: Attempt) -> tuple[list[OneTest], str, str, bool]:
         file = tests.files[index]
         written = {each.path: each.texts[min(attempt.text, len(each.texts) - 1)] for each in tests.files}
-        _write(self.tree, written)
+        _write(self.tree, tests.around)
+        _write(self.tree, {**(tests.around_upstream if attempt.around_upstream else {}), **written})
         after = self.side(file.path, attempt, patched=True)
         if not any(each["outcome"] == "passed" for each in after.tests.values()):
             # Without a test that passes with the patch nothing can be shown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_later_tests_of_a_file_are_not_in_the_way_of_the_releases_own() -> None:
     (file,) = own_tests.of_change(made, tree({TEST: OLD})).files
     assert ["later_feature" in text for text in file.texts] == [True, False]
     assert ["test_more" in text and "== 2" in text for text in file.texts] == [True, True]
+
+
+def test_what_is_around_them_upstream_is_known_where_it_is_another_text() -> None:
+    base = {"tests/ut/base.py": "HELP = 2\n", "tests/ut/x.py": "X = 1\n"}
+    made = replace(change({TEST: OLD}, {TEST: NEW}), base=base.get)
+    found = own_tests.of_change(made, tree({TEST: OLD, "tests/ut/base.py": "HELP = 1\n", "tests/ut/x.py": "X = 1\n"}))
+    assert (found.around["tests/ut/base.py"], found.around_upstream) == (
+        "HELP = 1\n",
+        {"tests/ut/base.py": "HELP = 2\n"},
+    )
 
 
 def test_a_change_without_tests_is_refused() -> None:
