@@ -42,7 +42,7 @@ _FOREIGN = frozenset(
     {
         *("builtins", "torch", "torch_npu", "numpy", "typing", "types", "collections", "functools", "itertools"),
         *("math", "re", "logging", "contextlib", "dataclasses", "enum", "abc", "inspect", "warnings", "importlib"),
-        *("threading", "_thread", "_weakrefset", "weakref", "multiprocessing", "ascend_patches"),
+        *("sys", "threading", "_thread", "_weakrefset", "weakref", "multiprocessing", "ascend_patches"),
     }
 )
 """Packages whose modules and classes hold no state of a call."""
@@ -119,7 +119,8 @@ class Reach:
         if kind is FunctionType:
             self._call(value, depth + 1)
             return
-        plain = kind in ATOMS and kind is not ModuleType
+        # The interpreter's own table changes with every import, and nothing of it is to be put back.
+        plain = (kind in ATOMS and kind is not ModuleType) or value is sys.modules
         if plain or id(value) in self._seen or len(self._seen) >= _MOST_VALUES:
             return
         self._seen[id(value)] = value

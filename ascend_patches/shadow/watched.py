@@ -161,7 +161,7 @@ class _Content(_Seen):
         if self._before is None:
             return len(self._value) != self._size
         now = self._entries()
-        return len(now) != self._size or any(
+        return len(now) != len(self._before) or any(
             one is not other and not (type(one) in ATOMS and _equal(one, other))
             for one, other in zip(now, self._before, strict=True)
         )

@@ -17,6 +17,7 @@ import os
 import queue
 import random
 import signal
+import sys
 import textwrap
 import threading
 import time
@@ -259,6 +260,40 @@ def test_what_a_module_holds_is_written_once(go: Go, number: Callable[[], int]) 
     for _ in range(3):
         shadow.call(1)
     assert (number() - before, shadow.reverted) == (3, [])
+
+
+TABLE = {"a": 1, "b": [2]}
+SEEN = {1, 2}
+NAMES = ["a", "b"]
+MODULES_OF_PYTHON = sys.modules
+READ: dict[str, Go] = {
+    "a dictionary": lambda x: x + TABLE["a"],  # type: ignore[operator]
+    "a set": lambda x: x + len(SEEN),
+    "a list": lambda x: x + len(NAMES),
+    "the environment": lambda x: x + len(os.environ.get("HOME", "")),
+    "the interpreter's modules": lambda x: x + ("sys" in sys.modules),
+    "the interpreter's modules by another name": lambda x: x + ("sys" in MODULES_OF_PYTHON),
+}
+
+
+@pytest.mark.parametrize("go", READ.values(), ids=READ)
+def test_what_a_module_holds_and_a_call_only_reads_leaves_the_call_compared(go: Go) -> None:
+    work = shadowed(go, functools.wraps(go)(lambda x: go(x)))
+    assert work.call(1) == go(1)
+    assert (work.counts, work.reasons) == ((1, 0, 0), [])
+
+
+def test_a_module_that_is_imported_meanwhile_is_the_interpreters_business() -> None:
+    def original(x: int) -> int:
+        sys.modules["imported_in_a_compared_call"] = sys
+        return x
+
+    work = shadowed(original, original)
+    try:
+        assert work.call(1) == 1
+        assert (work.counts, "imported_in_a_compared_call" in sys.modules) == ((1, 0, 0), True)
+    finally:
+        sys.modules.pop("imported_in_a_compared_call", None)
 
 
 def test_a_generator_of_random_numbers_of_a_module_draws_once() -> None:
