@@ -19,6 +19,7 @@ from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import announce, hand_over
 from ascend_patches.npu.neighbours import hooked_everywhere, untouched
+from ascend_patches.npu.pixels import as_the_model_takes
 from ascend_patches.npu.rotary_places import largest_side, rotary_places
 from ascend_patches.npu.vision_attention import attention, for_blocks
 from ascend_patches.npu.vision_transformers import Grids, frames_of, grids_on_host
@@ -108,7 +109,7 @@ def _eagerly(model: Any, x: torch.Tensor, grids: Grids, style: Style, sizes: Siz
         model.device, rotary, rotary.T.contiguous().float(), stretched, sequences["cu_seqlens"]
     )
     hand_over(cu_seqlens, lengths)
-    hidden = model.post_conv_layernorm(model.patch_embed(_input(model, x)))
+    hidden = model.post_conv_layernorm(model.patch_embed(as_the_model_takes(model, x)))
     table = model.embeddings.position_embedding.weight
     hidden = for_blocks(hidden + _embeddings(table, places, stretched), model.blocks, attention_forward)
     tables = model.rotary_pos_emb.get_cos_sin(largest_side(grids))
@@ -120,15 +121,6 @@ def _eagerly(model: Any, x: torch.Tensor, grids: Grids, style: Style, sizes: Siz
     squares = model.post_layernorm(hidden).view(-1, side, side, hidden.shape[-1]).permute(0, 3, 1, 2)
     merged: torch.Tensor = model.merger(model.downsample(squares).view(-1, model.out_hidden_size))
     return merged
-
-
-def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
-    norm = getattr(model, "input_norm", None)
-    if norm is None:
-        return x.to(device=model.device, dtype=model.dtype)
-    # From 0.32 on the encoder normalizes pixels itself.
-    normed: torch.Tensor = norm(x.to(device=model.device), model.dtype)
-    return normed
 
 
 def _stretched_to(sizes: Grids, lengths: Sequence[int]) -> torch.Tensor:

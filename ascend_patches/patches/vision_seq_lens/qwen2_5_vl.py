@@ -17,6 +17,7 @@ from ascend_patches.npu.encoder_sequences import Style, as_in_0_13, as_in_0_18, 
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import announce, hand_over
+from ascend_patches.npu.pixels import as_the_model_takes
 from ascend_patches.npu.vision_attention import for_blocks
 from ascend_patches.npu.vision_transformers import Grids, frames_of, windows_of
 
@@ -79,7 +80,7 @@ def _eagerly(model: Any, x: torch.Tensor, grids: Grids, style: Style) -> torch.T
     for sequences, cu_seqlens, its_lengths in zip((frames, windows), there, lengths, strict=True):
         sequences["cu_seqlens"] = cu_seqlens
         hand_over(cu_seqlens, its_lengths)
-    hidden = model.patch_embed(_input(model, x))
+    hidden = model.patch_embed(as_the_model_takes(model, x))
     tokens, unit = hidden.shape[0], model.spatial_merge_unit
     hidden = hidden.reshape(tokens // unit, unit, -1).index_select(0, order).view(tokens, -1)
     hidden = for_blocks(hidden, model.blocks)
@@ -90,14 +91,6 @@ def _eagerly(model: Any, x: torch.Tensor, grids: Grids, style: Style) -> torch.T
         hidden = _within_float16(hidden)
     merged: torch.Tensor = model.merger(hidden)
     return merged.index_select(0, back)
-
-
-def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
-    norm = getattr(model, "input_norm", None)
-    if norm is None:
-        return x.to(device=model.device, dtype=model.dtype)
-    normed: torch.Tensor = norm(x.to(device=model.device), model.dtype)
-    return normed
 
 
 def _of_windows(model: Any, grids: Grids) -> tuple[torch.Tensor, ...]:

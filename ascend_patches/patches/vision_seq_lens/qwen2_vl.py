@@ -17,6 +17,7 @@ from ascend_patches.npu.encoder_sequences import as_in_0_13, on_host
 from ascend_patches.npu.graph_capture import serves
 from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import announce, hand_over
+from ascend_patches.npu.pixels import as_the_model_takes
 from ascend_patches.npu.rotary_places import largest_side, rotary_places
 from ascend_patches.npu.vision_attention import attention, for_blocks
 from ascend_patches.npu.vision_transformers import Grids, frames_of, grids_on_host
@@ -98,7 +99,7 @@ def _eagerly(model: Any, x: torch.Tensor, grids: Grids) -> torch.Tensor:
     sequences["cu_seqlens"] = cu_seqlens
     tables = model.rotary_pos_emb.get_cos_sin(largest_side(grids))
     cos, sin = (table[rotary].flatten(1) for table in tables)
-    hidden = _for_blocks(model.patch_embed(_input(model, x)), model.blocks)
+    hidden = _for_blocks(model.patch_embed(as_the_model_takes(model, x)), model.blocks)
     for block in model.blocks:
         hidden = block(hidden, rotary_pos_emb_cos=cos, rotary_pos_emb_sin=sin, **sequences)
     merged: torch.Tensor = model.merger(hidden)
@@ -110,12 +111,3 @@ def _for_blocks(hidden: torch.Tensor, blocks: Iterable[Any]) -> torch.Tensor:
     # What several ranks put together has a batch.
     alone = all(block.attn.tp_size == 1 for block in blocks)
     return for_blocks(hidden, blocks, attention_forward) if alone else hidden.unsqueeze(1)
-
-
-def _input(model: Any, x: torch.Tensor) -> torch.Tensor:
-    norm = getattr(model, "input_norm", None)
-    if norm is None:
-        return x.to(device=model.device, dtype=model.dtype)
-    # From 0.30 on the encoder normalizes pixels itself.
-    normed: torch.Tensor = norm(x.to(device=model.device), model.dtype)
-    return normed
