@@ -62,7 +62,7 @@ def as_in_0_18(model: Any, boundaries: Boundaries, device: torch.device) -> Argu
     more = {name: getattr(model, name) for name in ("fp8_padded_hidden_size",) if hasattr(model, name)}
     return {
         "sequence_lengths": attention.maybe_compute_seq_lens(backend, boundaries, model.device),
-        "max_seqlen": torch.tensor(attention.compute_max_seqlen(backend, boundaries), dtype=torch.int32),
+        "max_seqlen": torch.tensor(attention.compute_max_seqlen(backend, boundaries), dtype=torch.int32, device="cpu"),
         "cu_seqlens": attention.maybe_recompute_cu_seqlens(
             backend, boundaries, model.hidden_size, model.tp_size, device, **more
         ),

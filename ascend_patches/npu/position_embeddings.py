@@ -42,7 +42,7 @@ def _places(side: int, merge: int, dtype: torch.dtype, grids: Sequence[Grid], *,
     sizes = list(dict.fromkeys((rows, columns) for _, rows, columns in grids))
     indices, weights = zip(*(_corners(rows, columns, side, merge, in_turn) for rows, columns in sizes), strict=True)
     alike = [(1, *size) for size in sizes] == [tuple(grid) for grid in grids]
-    order = torch.empty(0, dtype=torch.int64) if alike else _patches(sizes, grids)
+    order = torch.empty(0, dtype=torch.int64, device="cpu") if alike else _patches(sizes, grids)
     return Places(torch.cat(indices, dim=1), torch.cat(weights, dim=1).to(dtype), order)
 
 
@@ -76,7 +76,7 @@ def _corners(rows: int, columns: int, side: int, merge: int, in_turn: bool) -> t
     only_down, only_along = down - both, along - both
     neither = 1 - down - along + both if in_turn else 1 - down - only_along
     indices = [top[:, None] * side + edge[None, :] for top in (above, below) for edge in (left, right)]
-    by_place = torch.arange(rows * columns).view(rows, columns)
+    by_place = torch.arange(rows * columns, device="cpu").view(rows, columns)
     order = rearrange(by_place, "(row down) (column along) -> (row column down along)", down=merge, along=merge)
     return (
         torch.stack(indices).flatten(1)[:, order],
@@ -97,5 +97,5 @@ def _patches(sizes: list[tuple[int, int]], grids: Sequence[Grid]) -> torch.Tenso
     for rows, columns in sizes:
         starts[rows, columns] = start
         start += rows * columns
-    of_sizes = {size: torch.arange(begin, begin + size[0] * size[1]) for size, begin in starts.items()}
+    of_sizes = {size: torch.arange(begin, begin + size[0] * size[1], device="cpu") for size, begin in starts.items()}
     return torch.cat([of_sizes[rows, columns] for frames, rows, columns in grids for _ in range(frames)])

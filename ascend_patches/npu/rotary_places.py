@@ -25,6 +25,6 @@ def largest_side(grids: Grids) -> int:
 
 @lru_cache(maxsize=256)
 def _of_frame(rows: int, columns: int, merge: int) -> torch.Tensor:
-    sides = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    sides = torch.meshgrid(torch.arange(rows, device="cpu"), torch.arange(columns, device="cpu"), indexing="ij")
     in_squares = "(row down) (column along) place -> (row column down along) place"
     return rearrange(torch.stack(sides, dim=-1), in_squares, down=merge, along=merge).contiguous()

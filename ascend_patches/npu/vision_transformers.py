@@ -79,7 +79,7 @@ def boundaries_of_clips_on_host(wrapped: Wrapped, instance: Any, args: Arguments
     """For a forward that cuts its result by the boundaries which it is given: they are known on the host."""
     grids, boundaries = _grids_in(wrapped, args, kwargs), kwargs.get("cu_seqlens")
     if serves() and grids is not None and boundaries is not None:
-        ends = torch.tensor([0, *clips_of(grids)]).cumsum(0).to(boundaries.dtype)
+        ends = torch.tensor([0, *clips_of(grids)], device="cpu").cumsum(0).to(boundaries.dtype)
         if ends.numel() == boundaries.numel():
             kwargs = kwargs | {"cu_seqlens": ends}
     return _announced(wrapped, args, kwargs, clips_of)
