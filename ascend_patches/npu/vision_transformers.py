@@ -7,7 +7,7 @@ the midst of a forward, the lengths are announced to it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from math import prod
@@ -177,16 +177,6 @@ def frames_of(grids: Grids) -> list[int]:
 def clips_of(grids: Grids) -> list[int]:
     """Of grids with frames, rows and columns, or with rows and columns alone."""
     return [prod(grid) for grid in grids]
-
-
-def windows_of(model: Any, grids: Grids) -> list[int]:
-    """Of each image its windows, without the empty ones; the model keeps what it computes of a size."""
-    return [length for grid in grids for length in _windows_of_one(model, grid) if length]
-
-
-def _windows_of_one(model: Any, grid: Sequence[int]) -> Iterator[int]:
-    boundaries: torch.Tensor = model.get_rope_by_thw(*grid)[3]
-    return (end - begin for begin, end in pairwise([0, *boundaries.tolist()]))
 
 
 def _announced(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType, ModuleType
 from typing import Any
 
-from ascend_patches.shadow.copies import MOST_OBJECTS, Copies
+from ascend_patches.shadow.copies import MOST_OBJECTS, ROOM, Copies
 from ascend_patches.shadow.kinds import (
     CONTENT,
     attributes_of,
     built_in_base,
+    entries_of,
     is_array,
     is_tensor,
     only_once,
     set_attributes,
 )
 
-_CONTENT = (list, dict, tuple, set, frozenset, deque, bytearray)
+_CONTENT = (list, dict, tuple, set, frozenset, deque, bytearray, array)
 
 Difference = Callable[[Any, Any], str | None]
 """What is different between an original and a patched value that have no parts, in words."""
@@ -39,8 +41,22 @@ def _differences(expected: Any, found: Any, where: str, leaf: Difference, seen: 
         if what:
             yield _at(where, what)
         return
-    if _says_what_it_equals(expected) and not isinstance(expected, _CONTENT) and _are_equal(expected, found):
-        return
+    if _says_what_it_equals(expected) and not isinstance(expected, _CONTENT):
+        within = next(_of_parts(expected, found, ours, theirs, where, leaf, set(seen)), None)
+        if within is None or _are_equal(expected, found):
+            return
+    yield from _of_parts(expected, found, ours, theirs, where, leaf, seen)
+
+
+def _of_parts(
+    expected: Any,
+    found: Any,
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    where: str,
+    leaf: Difference,
+    seen: set[tuple[int, int]],
+) -> Iterator[str]:
     if isinstance(expected, (list, tuple, deque, set, frozenset)) and len(ours) != len(theirs):
         yield _at(where, f"{len(ours)} entries instead of {len(theirs)}")
     for name, value in theirs.items():
@@ -61,10 +77,15 @@ def _says_what_it_equals(value: Any) -> bool:
 
 
 def _are_equal(one: Any, other: Any) -> bool:
+    """Whether two objects say that they are equal. Copies of them are asked: a cache, for one, counts who reads it."""
+    copies = Copies(ROOM)
     try:
+        _, ((one, other), _) = copies.of_call((), ((one, other), {}))
         return bool(one == other)
-    except Exception:  # then its parts are compared
+    except Exception:  # then its parts are what counts
         return False
+    finally:
+        copies.give_back()
 
 
 def _are_no_numbers(one: Any, other: Any) -> bool:
@@ -83,9 +104,12 @@ def _parts(value: Any) -> Mapping[str, Any] | None:
         # Keys that say nothing about their value, such as objects, are told apart by their order.
         found = {f"[{_key(key, index)}]": each for index, (key, each) in enumerate(dict.items(value))}
     elif isinstance(value, (list, tuple, deque)):
-        found = {f"[{index}]": each for index, each in enumerate(value)}
+        found = {f"[{index}]": each for index, each in enumerate(entries_of(value))}
     elif isinstance(value, (set, frozenset)):
-        found = {f"{{{_key(each, index)}}}": None for index, each in enumerate(value)}
+        found = {f"{{{_key(each, index)}}}": None for index, each in enumerate(entries_of(value))}
+    elif isinstance(value, (bytearray, array)):
+        base = built_in_base(type(value))
+        found = {"": bytes(base.__getitem__(value, slice(None)))}
     elif isinstance(value, MethodType):
         return {".__func__": value.__func__, ".__self__": value.__self__}
     else:
@@ -98,12 +122,15 @@ def _parts(value: Any) -> Mapping[str, Any] | None:
 
 
 def _key(key: Any, index: int) -> str:
-    plain = isinstance(key, (str, int, float, bytes, bool, type(None), tuple))
-    return repr(key)[:80] if plain else f"entry {index}"
+    return repr(key)[:80] if _is_plain(key) else f"entry {index}"
+
+
+def _is_plain(key: Any) -> bool:
+    return all(map(_is_plain, key)) if type(key) is tuple else type(key) in (str, int, float, bytes, bool, type(None))
 
 
 def _is_record(value: Any) -> bool:
-    return hasattr(value, "__dataclass_fields__")
+    return hasattr(type(value), "__dataclass_fields__")
 
 
 def is_scratch(argument: Any) -> bool:
@@ -120,10 +147,8 @@ def yet_to_run(value: Any) -> str:
             why = only_once(type(each)) if not is_tensor(each) and not isinstance(each, type) else ""
             if why:
                 return f"answers with {why}"
-            if isinstance(each, (list, tuple)):
-                below += list(each)[:1000]
-            elif isinstance(each, dict):
-                below += list(dict.values(each))[:1000]
+            if isinstance(each, (list, tuple, dict)):
+                below += entries_of(each)[:1000]
         level = below
     return ""
 
@@ -171,8 +196,8 @@ def _put_object(real: Any, made: Any, copies: Copies, done: set[int]) -> None:
         content = [real_of(each, copies, done) for each in base.__iter__(made)]
         base.clear(real)
         set.update(real, content) if base is set else base.extend(real, content)
-    elif base is not None and real != made:  # bytes, an array of numbers
-        real[:] = made
+    elif base is not None and not base.__eq__(real, made):  # bytes, an array of numbers
+        base.__setitem__(real, slice(None), made)
     if type(real) is not type(made):
         object.__setattr__(real, "__class__", type(made))
     attributes = attributes_of(made)
@@ -190,8 +215,9 @@ def real_of(value: Any, copies: Copies, done: set[int]) -> Any:
     if is_tensor(value) or is_array(value) or isinstance(value, type):
         return value
     if isinstance(value, (tuple, frozenset)):
-        parts = [real_of(each, copies, done) for each in value]
-        if all(one is other for one, other in zip(parts, value, strict=True)):
+        entries = entries_of(value)
+        parts = [real_of(each, copies, done) for each in entries]
+        if all(one is other for one, other in zip(parts, entries, strict=True)):
             return value
         made: Any = tuple if isinstance(value, tuple) else frozenset
         return made.__new__(type(value), parts)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from ascend_patches.shadow.kinds import attributes_of, is_array, is_tensor
+from ascend_patches.shadow.kinds import attributes_of, entries_of, is_array, is_tensor
 
 
 class _Extent(NamedTuple):
@@ -70,10 +70,8 @@ def leaves(root: Any, most: int) -> list[Any]:
         if is_tensor(value) or is_array(value):
             found.append(value)
             continue
-        if isinstance(value, dict):
-            ahead += dict.values(value)
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            ahead += value
+        if isinstance(value, (dict, list, tuple, set, frozenset)):
+            ahead += entries_of(value)
         ahead += (attributes_of(value) or {}).values()
     return found
 

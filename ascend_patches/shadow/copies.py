@@ -253,7 +253,7 @@ class Copies:
         return self._with_attributes(value, made, lenient)
 
     def _frozen(self, value: Any, kind: Any, lenient: bool) -> Any:
-        for each in value:
+        for each in frozenset.__iter__(value):
             self._as_key(each, lenient)
         return value
 
@@ -265,9 +265,10 @@ class Copies:
         return self._with_attributes(value, made, lenient)
 
     def _buffer(self, value: Any, kind: Any, lenient: bool) -> Any:
-        made = value[:]
-        self.pairs.append((value, made))
-        return made
+        base = built_in_base(kind)
+        made = base.__new__(kind, *([value.typecode] if base is array.array else []))
+        base.extend(made, base.__getitem__(value, slice(None)))
+        return self._with_attributes(value, self._begun(value, made), lenient)
 
     def _tuple(self, value: Any, kind: Any, lenient: bool) -> Any:
         parts = [self._copied(each, lenient) for each in tuple.__iter__(value)]

@@ -67,20 +67,36 @@ def is_logger(value: Any) -> bool:
 
 
 def is_tensor(value: object) -> bool:
-    return hasattr(value, "element_size") and hasattr(value, "clone") and not isinstance(value, type)
+    kind = type(value)  # an object that is asked for an attribute may do something
+    return hasattr(kind, "element_size") and hasattr(kind, "clone")
 
 
 def is_array(value: object) -> bool:
-    return hasattr(value, "nbytes") and hasattr(value, "dtype") and hasattr(value, "copy")
+    kind = type(value)
+    return hasattr(kind, "nbytes") and hasattr(kind, "dtype") and hasattr(kind, "__array_interface__")
 
 
 CONTENT = (OrderedDict, defaultdict, dict, list, set, deque, bytearray, array.array)
 """What has content that a call can change, and methods of its own to do so."""
 
 
+_ENTRIES = (*CONTENT, tuple, frozenset)
+
+
 def built_in_base(kind: Any) -> Any:
     """The class of content that a class is made on, whose methods no subclass has changed."""
-    return next(base for base in kind.__mro__ if base in CONTENT)
+    return next(base for base in kind.__mro__ if base in _ENTRIES)
+
+
+def entries_of(value: Any) -> list[Any]:
+    """What is in a list, a tuple, a set and the like; of a dictionary its values. No method of a subclass is asked."""
+    base = built_in_base(type(value))
+    return list(dict.values(value) if issubclass(base, dict) else base.__iter__(value))
+
+
+def count_of(value: Any) -> int:
+    """How many entries that are, asked in the same way."""
+    return int(built_in_base(type(value)).__len__(value))
 
 
 def attributes_of(value: Any) -> dict[str, Any] | None:

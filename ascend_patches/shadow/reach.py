@@ -22,6 +22,8 @@ from ascend_patches.shadow.kinds import (
     LOCK,
     VIEW,
     attributes_of,
+    count_of,
+    entries_of,
     is_array,
     is_known,
     is_logger,
@@ -165,8 +167,7 @@ class Reach:
                 self._reach(each, (), depth, level + 1)
 
     def _content(self, value: Any, depth: int, level: int) -> None:
-        entries = value.values() if isinstance(value, dict) else value
-        for _, each in zip(range(_LONGEST), list(entries) if len(value) <= _LONGEST else (), strict=False):
+        for each in entries_of(value) if count_of(value) <= _LONGEST else ():
             self._reach(each, (), depth, level + 1)
 
     def _module(self, module: ModuleType, attributes: tuple[str, ...], depth: int, level: int) -> None:

@@ -7,7 +7,7 @@ from types import CellType, FunctionType
 from typing import Any
 
 from ascend_patches.shadow.copies import Copies
-from ascend_patches.shadow.kinds import ATOMS, CONTENT, attributes_of, built_in_base, is_array, is_tensor
+from ascend_patches.shadow.kinds import ATOMS, CONTENT, attributes_of, built_in_base, count_of, is_array, is_tensor
 from ascend_patches.shadow.reach import Name, Reach, is_foreign
 
 _LARGEST = 10_000
@@ -154,12 +154,12 @@ class _Content(_Seen):
     def __init__(self, value: Any) -> None:
         self._value = value
         self._base = built_in_base(type(value))
-        self._before = self._entries() if len(value) <= _LARGEST else None
-        self._size = len(value)
+        self._before = self._entries() if count_of(value) <= _LARGEST else None
+        self._size = count_of(value)
 
     def changed(self) -> bool:
         if self._before is None:
-            return len(self._value) != self._size
+            return count_of(self._value) != self._size
         now = self._entries()
         return len(now) != len(self._before) or any(
             one is not other and not (type(one) in ATOMS and _equal(one, other))
@@ -176,8 +176,8 @@ class _Content(_Seen):
             set.clear(self._value)
             set.update(self._value, self._before)
         elif hasattr(self._value, "typecode") or isinstance(self._value, bytearray):
-            del self._value[:]
-            self._value.extend(self._before)
+            self._base.__delitem__(self._value, slice(None))
+            self._base.extend(self._value, self._before)
         else:
             self._base.clear(self._value)
             self._base.extend(self._value, self._before)

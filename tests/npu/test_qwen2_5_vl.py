@@ -39,6 +39,7 @@ class Model:
     def __init__(self) -> None:
         self.device = torch.device("npu")
         self.blocks = [Block(), Block()]
+        self.read: list[tuple[int, ...]] = []
 
     def patch_embed(self, x: torch.Tensor) -> torch.Tensor:
         return x
@@ -53,7 +54,11 @@ class Model:
         count = frames * rows * columns
         first = 0 if frames == 1 else TOKENS // 2
         tables = torch.arange(first, first + count)
-        return tables, tables, torch.arange(count // UNIT).flip(0), torch.tensor([4, 8]), None
+        self.read.append((frames, rows, columns))
+        return tables, tables, *self.get_window_index_thw(frames, rows, columns), None
+
+    def get_window_index_thw(self, frames: int, rows: int, columns: int) -> tuple[Any, ...]:
+        return torch.arange(frames * rows * columns // UNIT).flip(0), torch.tensor([4, 4, 8])
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +116,11 @@ def test_compiled_blocks_are_called_by_the_release_and_their_attention_knows_the
     model.blocks = [SimpleNamespace(do_not_compile=False)]
     found: Any = replacements.forward_0_13(model, pixels(), GRIDS)
     assert found == [(8, 4, 4), (4, 4, 4, 4)]
+    # It is the release that reads what the model keeps, and that counts it.
+    assert model.read == []
+
+
+def test_what_the_model_keeps_of_a_size_is_read_once_for_each_image() -> None:
+    model = Model()
+    replacements.forward_0_13(model, pixels(), GRIDS)
+    assert model.read == [tuple(grid) for grid in GRIDS]

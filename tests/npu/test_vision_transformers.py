@@ -18,10 +18,6 @@ PATCHES = 24 + 64
 class Model:
     """An encoder that makes its boundaries in its forward, or apart, and tells what its layers would know of them."""
 
-    def get_rope_by_thw(self, frames: int, rows: int, columns: int) -> tuple[Any, ...]:
-        ends = torch.tensor([rows * columns // 2, rows * columns // 2, rows * columns, frames * rows * columns])
-        return None, None, None, ends, None
-
     def forward(self, x: Any, grid_thw: Any, *lengths: list[int]) -> list[tuple[int, ...] | None]:
         found = [known_lengths(boundaries(each), sum(each)) for each in lengths]
         return [None if one is None else one.values for one in found]
@@ -74,10 +70,6 @@ def test_prepared_lengths_are_known_by_their_tensor_and_filled_up_with_empty_seq
         return None if found is None else found.values
 
     assert advice.one_call(forward, model, (), {}) == (24, 32, 32, 0)
-
-
-def test_windows_are_those_of_each_image_without_empty_ones() -> None:
-    assert advice.windows_of(Model(), GRIDS) == [12, 12, 16, 16, 32]
 
 
 def test_boundaries_that_cannot_be_those_of_the_grids_are_left_alone() -> None:

@@ -6,7 +6,8 @@ that, and get whole frames or windows, both in tensors that the host knows.
 
 from __future__ import annotations
 
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from ascend_patches.npu.host_copies import to_device
 from ascend_patches.npu.host_lengths import announce, hand_over
 from ascend_patches.npu.pixels import as_the_model_takes
 from ascend_patches.npu.vision_attention import for_blocks
-from ascend_patches.npu.vision_transformers import Grids, frames_of, windows_of
+from ascend_patches.npu.vision_transformers import Grids, frames_of
 
 if TYPE_CHECKING:
     # The release's own, which is here while the patch is applied.
@@ -65,14 +66,14 @@ def _forward(
             return upstream_forward(model, x, grid_thw, **given)
         grids = [tuple(map(int, grid)) for grid in grid_thw]
         if any_compiled(model.blocks):
-            announce(frames_of(grids), windows_of(model, grids))
+            announce(frames_of(grids), _known_windows(model, grids))
             return upstream_forward(model, x, grid_thw)
         return _eagerly(model, x, grids, style)
 
 
 def _eagerly(model: Any, x: torch.Tensor, grids: Grids, style: Style) -> torch.Tensor:
-    cos, sin, order = _of_windows(model, grids)
-    lengths = (frames_of(grids), windows_of(model, grids))
+    cos, sin, order, length_of_windows = _of_windows(model, grids)
+    lengths = (frames_of(grids), length_of_windows)
     frames, windows = (on_host(model, each, style) for each in lengths)
     boundaries = (each["cu_seqlens"] for each in (frames, windows))
     # Before the first kernel is queued, for which a copy might have to wait.
@@ -93,12 +94,37 @@ def _eagerly(model: Any, x: torch.Tensor, grids: Grids, style: Style) -> torch.T
     return merged.index_select(0, back)
 
 
-def _of_windows(model: Any, grids: Grids) -> tuple[torch.Tensor, ...]:
-    """cos and sin of all tokens, on the device, and the order of merged tokens, window by window, on the host."""
-    cos, sin, orders, *_ = zip(*(model.get_rope_by_thw(*grid) for grid in grids), strict=True)
+def _of_windows(model: Any, grids: Grids) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[int]]:
+    """cos and sin of all tokens, on the device; on the host, the order of merged tokens, and how long each window is.
+
+    The model keeps what it computes of a size, and counts how often that is read: once for each image.
+    """
+    cos, sin, orders, boundaries, _ = zip(*(model.get_rope_by_thw(*grid) for grid in grids), strict=True)
     starts = accumulate((len(order) for order in orders), initial=0)
     order = torch.cat([order + start for order, start in zip(orders, starts, strict=False)])
-    return (*(torch.cat(each).to(model.device, non_blocking=True) for each in (cos, sin)), order)
+    lengths = [length for each in boundaries for length in _lengths(each)]
+    cos, sin = (torch.cat(each).to(model.device, non_blocking=True) for each in (cos, sin))
+    return cos, sin, order, lengths
+
+
+def _known_windows(model: Any, grids: Sequence[tuple[int, ...]]) -> list[int]:
+    """How long each window is, where upstream's forward is the one that reads what the model keeps."""
+    known: dict[tuple[int, ...], list[int]] = vars(model).setdefault(_WINDOWS, {})
+    for grid in grids:
+        if grid not in known:
+            if len(known) >= _MOST_SIZES:
+                known.clear()
+            known[grid] = _lengths(model.get_window_index_thw(*grid)[1])
+    return [length for grid in grids for length in known[grid]]
+
+
+def _lengths(boundaries: torch.Tensor) -> list[int]:
+    """Between boundaries, without the empty windows."""
+    return [end - begin for begin, end in pairwise([0, *boundaries.tolist()]) if end > begin]
+
+
+_WINDOWS = "_ascend_patches_windows"
+_MOST_SIZES = 1024
 
 
 def _within_float16(hidden: torch.Tensor) -> torch.Tensor:
