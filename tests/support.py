@@ -22,7 +22,7 @@ from ascend_patches.starting import start_hook
 from ascend_patches.upstream import fingerprints
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TIMEOUT = 60
+TIMEOUT = 240
 
 
 def _core() -> Path:
