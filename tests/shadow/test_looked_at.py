@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from shadow.test_side_effects import Engine, method
 
-READERS = ("__getitem__", "__iter__", "__len__", "__contains__", "__reversed__", "__eq__", "__ne__", "__bool__")
-READERS += ("__repr__", "__str__", "keys", "values", "items", "get", "copy", "__copy__", "__deepcopy__", "__reduce__")
-READERS += ("__lt__", "__call__", "__getattr__", "__dir__", "__sizeof__", "__format__", "__length_hint__", "index")
+READERS = tuple(
+    "__getitem__ __iter__ __len__ __contains__ __reversed__ __eq__ __ne__ __bool__ __lt__ __call__ __getattr__ __dir__ "
+    "__repr__ __str__ __format__ __sizeof__ __length_hint__ __copy__ __deepcopy__ __reduce__ keys values items get copy "
+    "index".split()
+)
 """What asks an object something, and may change it."""
 
 
