@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from shadow.test_side_effects import Engine, method
 
-READERS = tuple(
-    "__getitem__ __iter__ __len__ __contains__ __reversed__ __eq__ __ne__ __bool__ __lt__ __call__ __getattr__ __dir__ "
-    "__repr__ __str__ __format__ __sizeof__ __length_hint__ __copy__ __deepcopy__ __reduce__ keys values items get copy "
-    "index".split()
-)
+ENTRIES = ("__getitem__", "__iter__", "__len__", "__contains__", "__reversed__", "__length_hint__", "__call__")
+COMPARED = ("__eq__", "__ne__", "__lt__", "__bool__", "__getattr__", "__dir__", "__sizeof__")
+COPIED = ("__copy__", "__deepcopy__", "__reduce__", "__repr__", "__str__", "__format__", "copy")
+READERS = (*ENTRIES, *COMPARED, *COPIED, "keys", "values", "items", "get", "index")
 """What asks an object something, and may change it."""
 
 
