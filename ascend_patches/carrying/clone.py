@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from types import TracebackType
 
@@ -123,6 +123,11 @@ class Clone:
             if len(fields) == 5:
                 found.append(Commit(*(field.strip() for field in fields)))
         return found
+
+    def newest(self, revisions: str, most: int, paths: Sequence[str], *options: str) -> list[str]:
+        """The commits of a range that touch some paths, the newest first, without those that were merged in."""
+        shown = ("log", "--no-show-signature", "--format=%H", "--first-parent", f"-{most}")
+        return self._run(*shown, *options, revisions, "--", *paths).split()
 
     def history(self, first: str, last: str) -> list[str]:
         """The commits between two, oldest first, without those that were merged in."""

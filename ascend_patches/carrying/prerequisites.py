@@ -1,37 +1,46 @@
 """Earlier changes that a change needs on a release: found in a clone's history, and carried before it.
 
 A change is blocked where the release's code is older than what it was made to. The commits that touched the functions
-in conflict, or that brought the names that are missing, are tried, the fewest that do first. All of them together are
-then judged once more as one change to the release, so that every check sees what will be in place.
+in conflict, or that brought the names that are missing, are tried, the fewest that do first. What is tried is rehearsed
+on statements alone before it is carried. All of them together are then judged once more as one change to the release,
+so that every check sees what will be in place.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ascend_patches.carrying import chains, onto
-from ascend_patches.carrying.chains import Step, row
+from ascend_patches.carrying.chains import Step
 from ascend_patches.carrying.change import Change, FileChange, kind_of
 from ascend_patches.carrying.clone import Clone
 from ascend_patches.carrying.earlier import described
+from ascend_patches.carrying.history import Altered, History
 from ascend_patches.carrying.inventory import inventory
+from ascend_patches.carrying.rehearsal import Rehearsal
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.errors import CarryError
 
-_ATTEMPTS = 8
-_WIDTH = 8
-_OF_ONE_FILE = 30
-_OF_ONE_CHAIN = 8
+_ATTEMPTS = 10
+_REHEARSALS = 150
+_WIDTH = 12
+_OF_ONE_FILE = 40
+_OF_ONE_CHAIN = 10
 _OF_ONE_NAME = 12
+_KEPT_STEPS = 64
 _BLOCKS = ("conflict", "not there", "cannot")
 _UNUSED = "nothing on the release uses"
+_MODULE = "module "
 _NEED = (
     re.compile(r"no function (\w+) takes"),
     re.compile(r"has no (?:field )?'?(\w+)'?"),
     re.compile(r"^(?:[\w.]+[.:])?(\w+)"),
 )
+Below = tuple[Code, list[Result]] | Result
+"""The release under some changes, with their results; or the result of the first of them that stops."""
 
 
 def carry(change: Change, code: Code, clone: Clone, most: int) -> Result:
@@ -39,10 +48,7 @@ def carry(change: Change, code: Code, clone: Clone, most: int) -> Result:
 
     The result of the change alone where it needs none, or where no earlier ones are found that do.
     """
-    alone = onto.carry(change, code)
-    if alone.verdict not in ("partly", "not carried") or not change.commits:
-        return alone
-    return _Search(change, code, clone, most).result() or alone
+    return Searcher(code, clone, most).carry(change)
 
 
 def release_point(change: Change, code: Code, clone: Clone) -> str:
@@ -59,162 +65,202 @@ def release_point(change: Change, code: Code, clone: Clone) -> str:
     return clone.merge_base(tag, change.commits[0].sha)
 
 
-class _Search:
-    """Tries sets of earlier changes, the smallest first."""
+class Searcher:
+    """Searches for one change after the other on one release, and keeps what it has found out about earlier ones."""
 
-    def __init__(self, change: Change, code: Code, clone: Clone, most: int) -> None:
-        self.change = change
+    def __init__(self, code: Code, clone: Clone, most: int) -> None:
         self.code = code
         self.clone = clone
         self.most = most
-        self.since = release_point(change, code, clone)
-        self.changes: dict[str, Change] = {}
-        history = clone.history(self.since, change.commits[0].sha)
-        self.order = {sha: index for index, sha in enumerate(history)}
-        self.steps: dict[tuple[str, ...], tuple[Code, list[Result]] | Result] = {(): (code, [])}
+        self.history = History(clone, code.packages)
+        self.rehearsal = Rehearsal(code, self.history)
+        self._steps: dict[tuple[str, ...], Below] = {}
+
+    def carry(self, change: Change, alone: Result | None = None) -> Result:
+        """The change with the earlier ones that it needs; ``alone`` is its own result, where that is known."""
+        if alone is None:
+            alone = onto.carry(change, self.code)
+        if not _stops(alone) or not change.commits or not self.most:
+            return alone
+        search = _Search(change, alone, self)
+        found = search.result()
+        if found is None:
+            alone.searched = search.why
+        return found or alone
+
+    def below(self, ordered: tuple[str, ...]) -> Below:
+        """The release under some earlier changes, in their order."""
+        if not ordered:
+            return self.code, []
+        if ordered not in self._steps:
+            while len(self._steps) >= _KEPT_STEPS:
+                del self._steps[next(iter(self._steps))]
+            self._steps[ordered] = self._step(ordered)
+        return self._steps[ordered]
+
+    def _step(self, ordered: tuple[str, ...]) -> Below:
+        below = self.below(ordered[:-1])
+        if isinstance(below, Result):
+            return below
+        layered, results = below
+        one = onto.carry(self.history.change(ordered[-1]), layered)
+        # What the release has already adds nothing.
+        useless = _stops(one) or not one.carried
+        return one if useless else (layered.over(dict(one.files)), [*results, one])
+
+
+class _Search:
+    """Tries sets of earlier changes for one change, the smallest first."""
+
+    def __init__(self, change: Change, alone: Result, searcher: Searcher) -> None:
+        self.change = change
+        self.alone = alone
+        self.searcher = searcher
+        self.history = searcher.history
+        self.most = searcher.most
+        self.since = release_point(change, searcher.code, searcher.clone)
+        line = searcher.clone.history(self.since, change.commits[0].sha)
+        self.order = {sha: index for index, sha in enumerate(line)}
+        own = {path for file in change.files for path in (file.path, file.old_path)}
+        moved = any(each.file not in own for each in alone.definitions)
+        self.elsewhere = frozenset(path for path in own if moved and not searcher.code.has_path(path))
+        self.why = ""
+        """What the search came to where it found nothing."""
 
     def result(self) -> Result | None:
-        waiting: list[frozenset[str]] = [frozenset()]
-        seen = set(waiting)
-        attempts = 0
-        while waiting and attempts < _ATTEMPTS:
-            chosen = waiting.pop(0)
+        waiting: list[tuple[int, list[int], frozenset[str]]] = []
+        seen: set[frozenset[str]] = {frozenset()}
+        attempts = rehearsals = 0
+        for_review: Result | None = None
+
+        def wait_for(sets: list[frozenset[str]]) -> None:
+            for one in sets:
+                if one not in seen:
+                    seen.add(one)
+                    heapq.heappush(waiting, (len(one), sorted(-self.order[sha] for sha in one), one))
+
+        wait_for(self._sets(self.alone, frozenset()))
+        if not waiting and not self.why:
+            self.why = "no earlier change answers what stops it"
+        while waiting and attempts < _ATTEMPTS and rehearsals < _REHEARSALS:
+            chosen = heapq.heappop(waiting)[2]
+            rehearsals += 1
+            stopped = self._rehearsed(chosen)
+            if stopped is None:
+                continue
+            if stopped:
+                self._say(chosen, f"{stopped[0].step.sha[:10]} does not merge at {stopped[0].path}")
+                wait_for(self._wider(chosen, stopped))
+                continue
             attempts += 1
             found = self._attempt(chosen)
-            if isinstance(found, list):
-                return self._together(found)
-            for more in self._sets(found, self.most - len(chosen)):
-                wider = chosen | more
-                if wider not in seen:
-                    seen.add(wider)
-                    waiting.append(wider)
-        return None
+            if isinstance(found, Result):
+                stop = next((each for each in found.definitions if each.verdict in _BLOCKS), None)
+                at = f"{stop.target.split()[0]}: {stop.verdict}" if stop is not None else "nothing of it is carried"
+                self._say(chosen, f"{found.change.commits[-1].sha[:10]} stops at {at}")
+                wait_for(self._sets(found, chosen))
+                continue
+            together = self._together(found)
+            if together.verdict == "carried":
+                return together
+            if together.verdict == "review":
+                for_review = for_review or together
+            else:
+                self._say(chosen, f"together they are {together.verdict}")
+        return for_review
+
+    def _say(self, chosen: frozenset[str], what: str) -> None:
+        self.why = f"after {', '.join(sha[:10] for sha in self._ordered(chosen))}: {what}"
+
+    def _ordered(self, chosen: frozenset[str]) -> tuple[str, ...]:
+        return tuple(sorted(chosen, key=lambda sha: self.order[sha]))
+
+    def _rehearsed(self, chosen: frozenset[str]) -> list[Altered] | None:
+        """The functions at which the chosen changes and the change itself do not merge; None if they never can."""
+        if any(self.history.is_native(sha) for sha in chosen):
+            self._say(chosen, "one of them changes native code")
+            return None
+        return self.searcher.rehearsal.stopped(
+            [*self._ordered(chosen), *(commit.sha for commit in self.change.commits[-1:])], self.elsewhere
+        )
+
+    def _wider(self, chosen: frozenset[str], stopped: Sequence[Altered]) -> list[frozenset[str]]:
+        """The chosen changes with more, after which the functions may merge at which they stopped."""
+        room = self.most - len(chosen)
+        if not room:
+            return []
+        return self._combined((self._leading_to(one.step, one.file, one.path, self.most) for one in stopped), chosen)
 
     def _attempt(self, chosen: frozenset[str]) -> list[Result] | Result:
         """The results of the chosen changes and of the change itself, one upon the other; or the first that stops."""
-        ordered = tuple(sorted(chosen, key=lambda sha: self.order[sha]))
-        below = self._below(ordered)
+        below = self.searcher.below(self._ordered(chosen))
         if isinstance(below, Result):
             return below
         layered, results = below
         last = onto.carry(self.change, layered)
         return last if _stops(last) or not last.carried else [*results, last]
 
-    def _below(self, ordered: tuple[str, ...]) -> tuple[Code, list[Result]] | Result:
-        if ordered not in self.steps:
-            below = self._below(ordered[:-1])
-            if isinstance(below, Result):
-                self.steps[ordered] = below
-            else:
-                layered, results = below
-                one = onto.carry(self._change(ordered[-1]), layered)
-                # What the release has already adds nothing.
-                useless = _stops(one) or not one.carried
-                self.steps[ordered] = one if useless else (layered.over(dict(one.files)), [*results, one])
-        return self.steps[ordered]
-
-    def _change(self, sha: str) -> Change:
-        if sha not in self.changes:
-            self.changes[sha] = self.clone.change(sha)
-        return self.changes[sha]
-
-    def _sets(self, stopped: Result, most: int) -> list[frozenset[str]]:
-        """Sets of earlier commits after which all that stops a change may go, the smallest first."""
+    def _sets(self, stopped: Result, chosen: frozenset[str]) -> list[frozenset[str]]:
+        """Sets of earlier commits, the chosen among them, after which all that stops a change may go."""
         blocked = [each for each in stopped.definitions if each.verdict in _BLOCKS]
-        if not blocked or not most or any(not _can_be_helped(each) for each in blocked):
+        if not blocked or len(chosen) >= self.most:
             return []
-        sets: list[frozenset[str]] = [frozenset()]
-        for definition in blocked:
-            options = [frozenset(each) for each in self._options(definition, stopped.change, most)]
-            wider = {some | more for some in sets for more in options if len(some | more) <= most}
-            sets = sorted(wider, key=lambda one: (len(one), sorted(-self.order[sha] for sha in one)))[:_WIDTH]
-        fitting = [one for one in sets if one and all(self._could_be_carried(sha) for sha in one)]
-        # One that is alone has only the release below it: whether its functions merge there is quickly known.
-        return [one for one in fitting if len(one) > 1 or all(self._merges(sha) for sha in one)]
+        hopeless = next((each for each in blocked if not _can_be_helped(each)), None)
+        if hopeless is not None:
+            if not chosen:
+                self.why = f"no earlier change can help {hopeless.target.split()[0]}: {hopeless.reason}"
+            return []
+        return self._combined((self._options(one, stopped.change) for one in blocked), chosen)
 
-    def _options(self, definition: Definition, change: Change, most: int) -> Iterator[tuple[str, ...]]:
+    def _combined(self, options: Iterable[Iterable[tuple[str, ...]]], chosen: frozenset[str]) -> list[frozenset[str]]:
+        """The smallest sets that hold the chosen commits and one option for each of what stops."""
+        sets = [chosen]
+        for each in options:
+            sizes = {some | set(more) for more in each for some in sets}
+            wider = {one for one in sizes if len(one) <= self.most}
+            sets = sorted(wider, key=lambda one: (len(one), sorted(-self.order[sha] for sha in one)))[:_WIDTH]
+            if not sets:
+                break
+        return [one for one in sets if one != chosen]
+
+    def _options(self, definition: Definition, change: Change) -> Iterator[tuple[str, ...]]:
         """The sets of earlier commits that answer what stops one definition."""
         before = change.commits[-1].sha
         if definition.verdict == "cannot":
             for need in definition.reason.removeprefix("needs ").split("; "):
+                if need.startswith(_MODULE):
+                    added = f"{need.removeprefix(_MODULE).replace('.', '/')}.py"
+                    yield from ((sha,) for sha in self._log(before, 1, [added], "--diff-filter=A"))
+                    continue
                 name = next((found[1] for pattern in _NEED if (found := pattern.search(need))), "")
                 if name:
-                    naming = self._log(before, _OF_ONE_NAME, self.code.packages, f"-S{name}")
-                    yield from ((sha,) for sha in naming if self._brings(sha, name))
+                    naming = self._log(before, _OF_ONE_NAME, self.history.packages, f"-S{name}")
+                    yield from ((sha,) for sha in naming if self.history.brings(sha, name))
             return
         path = definition.path
         for file in change.files:
             if definition.file not in (file.path, file.old_path) and path not in _paths(file):
                 continue
-            touching = list(self._changing(before, file.old_path, path))
-            if definition.kind != "function":
-                yield from ((sha,) for sha in touching[:_OF_ONE_NAME])
-                continue
-            last = Step(before, row(file.before, path), row(file.after, path))
-            steps = [
-                Step(
-                    sha,
-                    row(self.clone.text(f"{sha}^", file.old_path), path),
-                    row(self.clone.text(sha, file.old_path), path),
-                )
-                for sha in reversed(touching[:_OF_ONE_CHAIN])
-            ]
-            release = row(self.code.text(definition.file), path)
-            yield from chains.leading_to(last, steps, release, most)
+            if definition.kind == "function":
+                last = Step(before, chains.row(file.before, path), chains.row(file.after, path))
+                yield from self._leading_to(last, file.old_path, path, self.most, definition.file)
+            else:
+                yield from ((sha,) for sha in list(self._changing(before, file.old_path, path))[:_OF_ONE_NAME])
+
+    def _leading_to(self, last: Step, file: str, path: str, most: int, place: str = "") -> list[tuple[str, ...]]:
+        """The smallest sets of commits after which a function merges into the release's, at ``place`` if elsewhere."""
+        touching = list(self._changing(last.sha, file, path))[:_OF_ONE_CHAIN]
+        steps = [self.history.step(sha, file, path) for sha in reversed(touching)]
+        return chains.leading_to(last, steps, self.searcher.rehearsal.release(place or file, path), most)
 
     def _changing(self, before: str, file: str, path: str) -> Iterator[str]:
         """The commits after which a definition of a file is another one, the newest first."""
-        for sha in self._log(before, _OF_ONE_FILE, [file]):
-            if _code_of(self.clone.text(f"{sha}^", file), path) != _code_of(self.clone.text(sha, file), path):
-                yield sha
-
-    def _brings(self, sha: str, name: str) -> bool:
-        """Whether a commit binds a name that was not bound in the same file before."""
-        bound = re.compile(
-            rf"(?:def|class)\s+{name}\b|^\s*{name}\s*[:=]|\.{name}\s*[:=]|import\b.*\b{name}\b|^\s+{name},$",
-            re.MULTILINE,
-        )
-        return any(
-            bound.search(file.after or "") and not bound.search(file.before or "")
-            for file in self._change(sha).files
-            if kind_of(file.path, self.code.packages) == "product"
-        )
+        return (sha for sha in self._log(before, _OF_ONE_FILE, [file]) if self.history.changed(sha, file, path))
 
     def _log(self, before: str, most: int, paths: Sequence[str], *options: str) -> list[str]:
         """Commits between the release and another one, the newest first."""
-        revisions = f"{self.since}..{before}^"
-        found = self.clone.log(f"-{most}", "--first-parent", *options, revisions, "--", *paths)
-        return [commit.sha for commit in reversed(found) if commit.sha in self.order]
-
-    def _could_be_carried(self, sha: str) -> bool:
-        """Whether nothing speaks against a change before it is carried: native code, or a whole new module."""
-        for file in self._change(sha).files:
-            kind = kind_of(file.path, self.code.packages)
-            new = kind == "product" and file.before is None and not self.code.has_path(file.path)
-            if kind == "native" or new:
-                return False
-        return True
-
-    def _merges(self, sha: str) -> bool:
-        """Whether every function that a change alters merges into the release's own, by its statements alone."""
-        for file in self._change(sha).files:
-            text = self.code.text(file.old_path)
-            if kind_of(file.path, self.code.packages) != "product" or text is None or file.after is None:
-                continue
-            try:
-                before, after, there = inventory(file.before or ""), inventory(file.after), inventory(text)
-            except (SyntaxError, ValueError):
-                return False
-            for path, items in after.items.items():
-                old, release = before.one(path), there.one(path)
-                if len(items) > 1 or items[0].kind != "function" or (old is not None and old.code == items[0].code):
-                    continue
-                if release is not None and release.code in (items[0].code, old.code if old is not None else ""):
-                    continue
-                step = Step(sha, row(file.before, path), row(file.after, path))
-                if (old is None) != (release is None) or (old is not None and not chains.merges(step, row(text, path))):
-                    return False
-        return True
+        found = self.searcher.clone.newest(f"{self.since}..{before}^", most, paths, *options)
+        return [sha for sha in found if sha in self.order]
 
     def _together(self, results: Sequence[Result]) -> Result:
         """The changes as one, judged on the release itself."""
@@ -223,11 +269,11 @@ class _Search:
             files |= one.files
         whole = Change(
             self.change.commits,
-            tuple(FileChange(path, path, self.code.text(path), text) for path, text in sorted(files.items())),
+            tuple(FileChange(path, path, self.searcher.code.text(path), text) for path, text in sorted(files.items())),
             whole=True,
             source=self.change.source,
         )
-        together = onto.carry(whole, self.code)
+        together = onto.carry(whole, self.searcher.code)
         of_target = {definition.target: definition for one in results for definition in one.carried}
         doubts: dict[str, list[str]] = {}
         for one in results:
@@ -258,7 +304,7 @@ def _stops(result: Result) -> bool:
 def _can_be_helped(definition: Definition) -> bool:
     """Whether an earlier change can make a difference to what stops a definition."""
     if definition.verdict == "cannot":
-        return definition.reason.startswith("needs ") and "needs module " not in definition.reason
+        return definition.reason.startswith("needs ")
     return definition.kind in ("function", "attribute", "class", "import")
 
 
@@ -267,10 +313,3 @@ def _paths(file: FileChange) -> frozenset[str]:
         return frozenset(inventory(file.after or "").items)
     except (SyntaxError, ValueError):
         return frozenset()
-
-
-def _code_of(text: str | None, path: str) -> list[str]:
-    try:
-        return [item.code for item in inventory(text or "").items.get(path, ())]
-    except (SyntaxError, ValueError):
-        return []

@@ -87,6 +87,8 @@ class Result:
     """Earlier changes that are carried with it, the oldest first."""
     earlier: tuple[Change, ...] = ()
     """The same changes in full."""
+    searched: str = ""
+    """Why no earlier changes were found that help, where they were looked for."""
 
     @property
     def verdict(self) -> Whole:

@@ -117,13 +117,15 @@ def judge(arguments: argparse.Namespace, release: str) -> tuple[list[Verdict], d
     opened = partial(_open, arguments.repo, code, arguments.with_prerequisites)
     for index, answer, seconds in judged(tasks, opened, arguments.jobs, arguments.limit):
         kept = verdicts[index]
+        searched = ""
         if answer is not None:
-            facts, patch = answer
+            facts, patch, searched = answer
             kept.update(facts)
             if patch is not None:
                 patches[kept["commit"]] = patch
         earlier = kept.get("prerequisites")
         verdict = f"{kept['verdict']}{', carried after ' + ', '.join(earlier) if earlier else ''}"
+        verdict += f" [{searched}]" if searched else ""
         print(f"{release} {kept['where']} {kept['commit']} {verdict} ({seconds:.1f} s): {kept['subject']}", flush=True)
     return verdicts, patches
 
@@ -143,20 +145,28 @@ def _chosen(arguments: argparse.Namespace, release: str) -> list[tuple[str, Comm
     return chosen
 
 
-def _open(repo: str, code: Code, most: int) -> Callable[[str], tuple[Verdict, proving.Written | None]]:
+Answer = tuple[Verdict, proving.Written | None, str]
+"""The facts about a change, what is written of it where it is carried, and what a search for earlier ones came to."""
+
+
+def _open(repo: str, code: Code, most: int) -> Callable[[str], Answer]:
     clone = Clone(repo)
 
-    def judge_one(commit: str) -> tuple[Verdict, proving.Written | None]:
+    searcher = prerequisites.Searcher(code, clone, most)
+
+    def judge_one(commit: str) -> Answer:
         change = clone.change(commit)
-        alone = result = onto.carry(change, code)
-        if most and alone.verdict in ("partly", "not carried"):
-            result = prerequisites.carry(change, code, clone, most)
+        alone = onto.carry(change, code)
+        result = searcher.carry(change, alone)
         facts = _facts(alone)
         if most:
             facts["prerequisites"] = [
                 each.commit.sha[:10] for each in result.prerequisites if result.verdict == "carried"
             ]
-        return facts, proving.written(result, code) if result.verdict == "carried" else None
+        searched = result.searched
+        if result.prerequisites and result.verdict != "carried":
+            searched = f"after {', '.join(each.commit.sha[:10] for each in result.prerequisites)} it is for review"
+        return facts, proving.written(result, code) if result.verdict == "carried" else None, searched
 
     return judge_one
 
