@@ -53,9 +53,32 @@ def leading_to(last: Step, steps: Sequence[Step], release: Row, most: int) -> li
     return [tuple(steps[index].sha for index in chosen) for chosen in found]
 
 
-def merges(step: Step, there: Row) -> bool:
-    """Whether a step can be merged into what is there."""
-    return _upon(step, there)[0]
+class Disputed(NamedTuple):
+    """The code in the places where a step does not merge: what it was made to, and what the release has instead."""
+
+    lacking: frozenset[str]
+    surplus: frozenset[str]
+
+
+def disputed(last: Step, release: Row) -> Disputed | None:
+    """What a step stumbles over on the release; None where one of the sides is not there."""
+    if last.before is None or last.after is None or release is None:
+        return None
+    conflicts = merging.merge(last.before, last.after, release).conflicts
+    base, there = ([conflict[index] for conflict in conflicts] for index in (0, 2))
+    return Disputed(_written_in(last.before, base), _written_in(release, there))
+
+
+def concerns(step: Step, found: Disputed | None) -> bool:
+    """Whether a step put in, or took out, any of the code that is disputed."""
+    if found is None or step.before is None or step.after is None:
+        return True
+    taken, put = merging.difference(step.before, step.after)
+    return bool(put.keys() & found.lacking or taken.keys() & found.surplus)
+
+
+def _written_in(row: Sequence[Unit], places: Sequence[str]) -> frozenset[str]:
+    return frozenset(unit.code for unit in row if any(merging.text_of([unit]) in place for place in places))
 
 
 def _upon(step: Step, there: Row) -> tuple[bool, Row]:

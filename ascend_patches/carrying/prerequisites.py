@@ -27,7 +27,7 @@ from ascend_patches.errors import CarryError
 _ATTEMPTS = 10
 _REHEARSALS = 150
 _WIDTH = 12
-_OF_ONE_FILE = 40
+_OF_ONE_FILE = 60
 _OF_ONE_CHAIN = 10
 _OF_ONE_NAME = 12
 _KEPT_STEPS = 64
@@ -249,9 +249,13 @@ class _Search:
 
     def _leading_to(self, last: Step, file: str, path: str, most: int, place: str = "") -> list[tuple[str, ...]]:
         """The smallest sets of commits after which a function merges into the release's, at ``place`` if elsewhere."""
-        touching = list(self._changing(last.sha, file, path))[:_OF_ONE_CHAIN]
-        steps = [self.history.step(sha, file, path) for sha in reversed(touching)]
-        return chains.leading_to(last, steps, self.searcher.rehearsal.release(place or file, path), most)
+        release = self.searcher.rehearsal.release(place or file, path)
+        steps = [self.history.step(sha, file, path) for sha in self._changing(last.sha, file, path)]
+        found = chains.disputed(last, release)
+        # Those that made what is disputed go first, and then the newest.
+        nearest = sorted(steps, key=lambda step: not chains.concerns(step, found))[:_OF_ONE_CHAIN]
+        chosen = {step.sha for step in nearest}
+        return chains.leading_to(last, [step for step in reversed(steps) if step.sha in chosen], release, most)
 
     def _changing(self, before: str, file: str, path: str) -> Iterator[str]:
         """The commits after which a definition of a file is another one, the newest first."""

@@ -143,6 +143,7 @@ def _as_json(result: Result, written: str | None, proof: Proof | None) -> dict[s
         "left_out": [each.as_json() for each in result.left_out],
         "callers": result.callers,
         "prerequisites": [each.as_json() for each in result.prerequisites],
+        "searched": result.searched,
         "proof": proof.as_json() if proof is not None else None,
         "output": written,
     }
@@ -154,6 +155,8 @@ def _print(result: Result, code: Code) -> None:
     if result.prerequisites:
         print("carried first, because it needs them there, the oldest first:")
         print("".join(f"  {each.shown}\n" for each in result.prerequisites))
+    if result.searched:
+        print(f"no earlier changes were found that help: {result.searched}\n")
     rows = [
         [each.target, each.verdict, "; ".join([*([each.reason] if each.reason else []), *each.doubts]) or "-"]
         for each in result.definitions

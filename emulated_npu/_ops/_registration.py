@@ -26,6 +26,7 @@ from . import (  # noqa: F401  (importing a family declares its references)
     paged_cache,
     quantisation,
     rotary,
+    token_order,
 )
 from ._reference import FAKES, REFERENCES, Reference
 from ._state import STATE

@@ -87,6 +87,47 @@ def test_two_that_build_on_each_other_need_two(tmp_path: Path) -> None:
     assert not any(each.is_feature for each in found.prerequisites)
 
 
+def test_what_an_earlier_change_needs_itself_comes_before_it(tmp_path: Path) -> None:
+    other = "def base():\n    one = 1\n    return one\n"
+    folder = clone_of(
+        tmp_path,
+        ("Begin", {RUNNER: FIRST, OTHER: other}),
+        ("[BugFix] Begin at two (#4)", {OTHER: other.replace("one = 1", "one = 2")}),
+        ("[BugFix] Widen both (#5)", {RUNNER: SECOND, OTHER: other.replace("one = 1", "one = 2 + 2")}),
+        ("[BugFix] Mend it (#7)", {RUNNER: THIRD}),
+    )
+    found = carried(tmp_path, folder, {RUNNER: FIRST, OTHER: other}, 2)
+    assert ([each.commit.number for each in found.prerequisites], found.verdict) == (["4", "5"], "carried")
+    assert same(found.files[OTHER], other.replace("one = 1", "one = 2 + 2"))
+    assert carried(tmp_path, folder, {RUNNER: FIRST, OTHER: other}, 1).prerequisites == ()
+
+
+def test_the_one_that_a_conflict_comes_from_is_found_among_many(tmp_path: Path) -> None:
+    body = "".join(f"    step{index} = {index}\n" for index in range(30))
+    texts = [f"def one(x):\n{body}    first = x\n    return first\n"]
+    texts.append(texts[0].replace("first = x", "first = x * 2"))
+    steps = [("Begin", {RUNNER: texts[0]}), ("[BugFix] Twice (#5)", {RUNNER: texts[1]})]
+    for index in range(15):
+        texts.append(texts[-1].replace(f"step{index} = {index}\n", f"step{index} = -{index}\n"))
+        steps.append((f"[BugFix] Another (#{index + 20})", {RUNNER: texts[-1]}))
+    steps.append(("[BugFix] Mend it (#7)", {RUNNER: texts[-1].replace("x * 2", "x * 2 + 1")}))
+    found = carried(tmp_path, clone_of(tmp_path, *steps), {RUNNER: texts[0]}, 1)
+    assert [each.commit.number for each in found.prerequisites] == ["5"]
+    assert same(found.files[RUNNER], texts[0].replace("first = x", "first = x * 2 + 1"))
+
+
+def test_a_change_that_needs_native_code_is_no_earlier_change(tmp_path: Path) -> None:
+    folder = clone_of(
+        tmp_path,
+        ("Begin", {RUNNER: FIRST}),
+        ("[BugFix] Widen it (#5)", {RUNNER: SECOND, "csrc/widen.cpp": "int widen;\n"}),
+        ("[BugFix] Mend it (#7)", {RUNNER: THIRD}),
+    )
+    found = carried(tmp_path, folder, {RUNNER: FIRST}, 2)
+    assert (found.verdict, found.prerequisites) == ("not carried", ())
+    assert "changes native code" in found.searched
+
+
 def test_a_missing_name_is_brought_by_the_change_that_added_it(tmp_path: Path) -> None:
     helper = "def base():\n    return 1\n"
     more = helper + "\n\ndef half(x):\n    return x / 2\n\n\ndef both():\n    return half(base())\n"
@@ -112,6 +153,7 @@ def test_what_no_earlier_change_helps_stays_as_it_is(tmp_path: Path) -> None:
         alone = onto.carry(clone.change("HEAD"), release)
         found = prerequisites.carry(clone.change("HEAD"), release, clone, 3)
     assert (found.verdict, found.prerequisites) == (alone.verdict, ())
+    assert found.searched == "no earlier change answers what stops it"
 
 
 def test_what_is_written_names_every_commit(tmp_path: Path) -> None:

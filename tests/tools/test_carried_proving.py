@@ -109,6 +109,49 @@ def test_a_name_that_only_carried_code_lacks_is_a_problem_and_one_that_the_relea
     assert "math.gone is not there" in " ".join(put_in_place(folder, tmp_path)["problems"])
 
 
+GONE = {"vllm/core.py": "NEW = 1\n", RUNNER: "from vllm.core import GONE\n\n\ndef one(x):\n    return x\n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "of_release"),
+    [
+        (GONE[RUNNER], "not importable", True),
+        (
+            GONE[RUNNER].replace("from vllm.core import GONE", "import os\n\nA = os.environ['NONE']"),
+            "not imported",
+            False,
+        ),
+    ],
+)
+def test_a_module_that_the_release_itself_cannot_import_is_told_apart(
+    tmp_path: Path, text: str, state: str, of_release: bool
+) -> None:
+    release = {**GONE, RUNNER: text}
+    folder = written(tmp_path, release, {RUNNER: text.replace("return x", "return x + 1")})
+    told = put_in_place(folder, tmp_path)
+    assert told["state"] == state, told
+    found = proving.in_place(proving.Written("carried-123", {}, ()), told, "")
+    assert bool(found.unimportable) is of_release
+    assert found.said.startswith("the release itself cannot import vllm_ascend.runner: ImportError: ") is of_release
+    assert str(tmp_path) not in found.said
+
+
+def test_a_name_that_the_release_asks_of_what_stands_in_for_triton_is_there_with_its_devices(tmp_path: Path) -> None:
+    stand_in = "import types\n\n\nclass Stand(types.ModuleType):\n    pass\n\n\ntriton = Stand('triton')\n"
+    imported = "from vllm.triton_utils import triton\n\n\n"
+    release = {
+        "vllm/triton_utils/__init__.py": "from vllm.triton_utils.importing import triton\n",
+        "vllm/triton_utils/importing.py": stand_in,
+        "vllm_ascend/kernels.py": f"{imported}def two(x):\n    return triton.cdiv(x, 2)\n",
+        RUNNER: f"{imported}def one(x):\n    return x\n",
+    }
+    fixed = {RUNNER: release[RUNNER].replace("return x", "return triton.cdiv(x, 3)")}
+    folder = written(tmp_path, release, fixed)
+    assert put_in_place(folder, tmp_path)["problems"] == []
+    (tmp_path / "release" / "vllm_ascend" / "kernels.py").write_text("TWO = 2\n", encoding="utf-8")
+    assert "triton.cdiv is not there" in " ".join(put_in_place(folder, tmp_path)["problems"])
+
+
 @pytest.mark.parametrize(
     ("text", "path", "found"),
     [

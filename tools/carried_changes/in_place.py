@@ -3,6 +3,7 @@
     in_place.py FOLDER...       each holds one distribution that ``ascend-patches carry`` wrote
 
 For each it prints one line of JSON: the patch's state, what was wrong with it in place, and what a revert left behind.
+A module of the target that the release itself cannot import, no patch being on, is told apart from what is wrong.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import importlib.abc
 import importlib.machinery
 import json
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import ascend_patches
 from ascend_patches.declaring.carried import Carried
@@ -30,12 +33,16 @@ from ascend_patches.upstream import fingerprints
 _SECONDS = 120
 _RELEASE_PATCHES = os.path.join(os.sep, "vllm_ascend", "patch", "")
 _PLAIN = (ModuleType, type)
+_RELEASE = ("vllm", "vllm_ascend")
+_PLACEHOLDERS = "vllm.triton_utils"
+"""Where vLLM stands in for Triton on a machine without its devices, with the names that vLLM itself imports."""
 
 
 def main() -> None:
     folders = [Path(each) for each in sys.argv[1:]]
     os.environ["ASCEND_PATCHES_DISABLE"] = ",".join(patch.name for patch in PATCHES)
     sys.meta_path.append(STAND_INS)
+    _be_one_worker_of_one()
     problems = _import_all(folders)
     for folder in folders:
         sys.stdout.flush()
@@ -55,9 +62,24 @@ def main() -> None:
         print(json.dumps({"folder": str(folder), **found}), flush=True)
 
 
-def _import_all(folders: list[Path]) -> dict[str, str]:
+def _be_one_worker_of_one() -> None:
+    """A worker has its process group before it imports models, and modules of the release ask it for their rank."""
+    import torch
+
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+
+
+class Unimported(NamedTuple):
+    """Why a module of the release cannot be imported, no patch being on."""
+
+    why: str
+    of_release: bool
+    """Whether it asks vLLM or vllm-ascend itself for a name that this release of them does not have."""
+
+
+def _import_all(folders: list[Path]) -> dict[str, Unimported]:
     """Import, once for all, every module that a patch changes; what cannot be imported, with the reason."""
-    problems: dict[str, str] = {}
+    problems: dict[str, Unimported] = {}
     # A worker has the release's own patches in place before anything else.
     names: dict[str, None] = dict.fromkeys(("vllm_ascend.patch.platform", "vllm_ascend.patch.worker"))
     for folder in folders:
@@ -68,7 +90,10 @@ def _import_all(folders: list[Path]) -> dict[str, str]:
         try:
             _imported(name)
         except BaseException as error:
-            problems[name] = f"{type(error).__name__}: {error}"[:300]
+            of_release = isinstance(error, ImportError) and (error.name or "").partition(".")[0] in _RELEASE
+            # Where a file lies on this machine says nothing about the release.
+            why = re.sub(r" \(\S*\)$", "", str(error))
+            problems[name] = Unimported(f"{type(error).__name__}: {why}"[:300], of_release)
     return problems
 
 
@@ -141,19 +166,21 @@ def _rewrites(patch: Patch) -> list[Carried]:
     return list(found.values())
 
 
-def _told(folder: Path, unimported: dict[str, str]) -> dict[str, Any]:
+def _told(folder: Path, unimported: dict[str, Unimported]) -> dict[str, Any]:
     try:
         return _tried(folder, unimported)
     except BaseException:
         return {"state": "died", "problems": [traceback.format_exc()[-1500:]]}
 
 
-def _tried(folder: Path, unimported: dict[str, str]) -> dict[str, Any]:
+def _tried(folder: Path, unimported: dict[str, Unimported]) -> dict[str, Any]:
     patch = _patch(folder)
     rewrites = _rewrites(patch)
-    lacking = {name: unimported[name] for rewrite in rewrites for name in (rewrite.module,) if name in unimported}
+    lacking = {rewrite.module: unimported[rewrite.module] for rewrite in rewrites if rewrite.module in unimported}
     if lacking:
-        return {"state": "not imported", "problems": [f"{name}: {why}" for name, why in lacking.items()]}
+        said = [f"{name}: {one.why}" for name, one in lacking.items()]
+        of_release = all(one.of_release for one in lacking.values())
+        return {"state": "not importable" if of_release else "not imported", "problems": said}
     _installed(folder, patch.name)
     before = _snapshot(rewrites)
     # What the release's own code asks for and is not there, is lacking here and not in the patch.
@@ -335,10 +362,25 @@ def _missing_attribute(node: ast.Attribute, namespace: dict[str, Any], used: set
         try:
             value = getattr(value, part)
         except AttributeError:
-            return f"{ast.unparse(node)} is not there"
+            asked = ast.unparse(node)
+            stood_in = type(value).__module__.startswith(_PLACEHOLDERS)
+            return "" if stood_in and asked in _asked_by_release(inner.id) else f"{asked} is not there"
         except Exception:
             return ""
     return ""
+
+
+@cache
+def _asked_by_release(first: str) -> frozenset[str]:
+    """The dotted names that the release's own code asks of a name: with its devices these are there."""
+    found: set[str] = set()
+    for folder in sys.modules["vllm_ascend"].__path__:
+        for file in Path(folder).rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            if f"{first}." in text:
+                nodes = ast.walk(fingerprints.parse(text))
+                found |= {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    return frozenset(name for name in found if name.startswith(f"{first}."))
 
 
 def _failed_imports(node: ast.ImportFrom, namespace: dict[str, Any]) -> list[str]:

@@ -10,7 +10,8 @@
     tools/carried --repo CLONE --own-tests            and run its own tests, without the patch and with it
 
 With --prove every carried patch is written, found, applied on the emulated NPU with all its names resolved, compared
-with upstream's own difference, and reverted to the letter.
+with upstream's own difference, and reverted to the letter. Where the release itself cannot import the module that is
+patched, no patch being on, that is said with the error.
 
 With --own-tests only the changes are judged that have unit tests; a carried one runs them on the emulated NPU of its
 release. A test that fails without the patch only because a name is missing is counted apart.
@@ -82,24 +83,33 @@ def main() -> int:
                 print(
                     f"{release}: of {len(proofs)} carried changes with tests of their own: {dict(counted)}", flush=True
                 )
+            if arguments.prove:
+                wrong += _prove(release, patches, verdicts)
             if arguments.write:
                 keep(release, verdicts)
-            if arguments.prove:
-                wrong += _prove(release, patches)
     except (AscendPatchesError, ReleasesError) as error:
         print(f"carried: {error}", file=sys.stderr)
         return 1
     return 1 if wrong else 0
 
 
-def _prove(release: str, patches: dict[str, proving.Written]) -> int:
-    """How many of a release's carried changes are not proved to be in place and to go again."""
+def _prove(release: str, patches: dict[str, proving.Written], verdicts: list[Verdict]) -> int:
+    """Put in place what is carried, and say how many of it are neither that nor explained by the release."""
     found = proving.prove(release, patches)
-    for name, problems in found.items():
-        print(f"{release} {name}: {'in place, and reverted' if not problems else '; '.join(problems)}", flush=True)
-    bad = sum(bool(problems) for problems in found.values())
-    print(f"{release}: {len(found) - bad} of {len(found)} carried changes are in place on it and reverted", flush=True)
-    return bad
+    for each in verdicts:
+        if each["commit"] in found:
+            each["in_place"] = found[each["commit"]].said
+    for name, one in found.items():
+        print(f"{release} {name}: {'in place, and reverted' if one.said == 'yes' else one.said}", flush=True)
+    kinds = ("wrong" if one.wrong else "unimportable" if one.unimportable else "in place" for one in found.values())
+    counted = Counter(kinds)
+    print(
+        f"{release}: {counted['in place']} of {len(found)} carried changes are in place on it and reverted; "
+        f"{counted['unimportable']} are for modules that the release itself cannot import; "
+        f"{counted['wrong']} are wrong",
+        flush=True,
+    )
+    return counted["wrong"]
 
 
 def judge(arguments: argparse.Namespace, release: str) -> tuple[list[Verdict], dict[str, proving.Written]]:
@@ -203,7 +213,7 @@ def _renewed(before: Verdict, now: Verdict) -> Verdict:
     """A verdict as it is now, with what was not asked this time, as far as it still holds."""
     if before["verdict"] != now["verdict"]:
         return now
-    for name in ("prerequisites", "tests"):
+    for name in ("prerequisites", "tests", "in_place"):
         if name in before and name not in now:
             now[name] = before[name]  # type: ignore[literal-required]
     return now

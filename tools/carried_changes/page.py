@@ -29,6 +29,7 @@ class Verdict(TypedDict, total=False):
     at: str
     prerequisites: list[str]
     tests: Tests
+    in_place: str
 
 
 _HEAD = """\
@@ -43,6 +44,10 @@ Listed are the fixes that change Python files of the package only: those of main
 left it to the point where the next stable one did, and what is on the release's own branch after its tag, which no
 wheel has. `after N more`: `--with-prerequisites` carries it after up to three earlier changes; they are named, and some
 are features.
+
+`in place` counts the carried changes, those after others among them, that were written, found, applied on the emulated
+NPU of their release with all their names resolved, and reverted to the letter (`tools/carried --prove`). Where the
+release itself cannot import the module that is patched, no patch being on, the error stands below its table.
 
 The last columns count the carried changes by their own unit tests, run on the emulated NPU without the patch and with
 it (`tools/carried --own-tests`): proved are those of which a test fails without it and passes with it; only names are
@@ -59,6 +64,8 @@ _COLUMNS = (
     "not carried",
     NO_TIME,
     "carried after others",
+    "in place",
+    "release cannot import",
     "proved by own tests",
     "only names",
 )
@@ -71,6 +78,8 @@ def _counted(title: str, chosen: Sequence[Verdict]) -> str:
     numbers = [len(chosen)]
     numbers += [counted[name] for name in ("carried", "already there", "review", "partly", "not carried", NO_TIME)]
     numbers.append(sum(bool(each.get("prerequisites")) for each in chosen))
+    places = [_in_place(each) for each in chosen]
+    numbers += [places.count("yes"), places.count(_UNIMPORTABLE)]
     numbers += [shown["proved"], shown["only names missing before"]]
     return f"| {title} | {' | '.join(map(str, numbers))} |"
 
@@ -83,6 +92,15 @@ def _of_tests(each: Verdict) -> str:
     if tests["shown"] == "proved":
         return f"{tests['mended']} mended"
     return "only names" if tests["shown"] == "only names missing before" else str(tests["shown"])
+
+
+_UNIMPORTABLE = "cannot be imported"
+
+
+def _in_place(each: Verdict) -> str:
+    """Whether a carried change was in place, in two words."""
+    said = each.get("in_place", "-")
+    return said if said in ("yes", "-") else _UNIMPORTABLE if said.startswith("the release itself") else "no"
 
 
 def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
@@ -98,8 +116,8 @@ def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
             "",
             f"## vllm-ascend {release}",
             "",
-            "| change | verdict | own tests | commit | subject |",
-            "| --- | --- | --- | --- | --- |",
+            "| change | verdict | in place | own tests | commit | subject |",
+            "| --- | --- | --- | --- | --- | --- |",
         ]
         for each in verdicts:
             branch = " (its own branch)" if each["where"] == "branch" else ""
@@ -108,5 +126,8 @@ def written(releases: Mapping[str, Sequence[Verdict]]) -> str:
             number = f"#{each['number']}" if each["number"] else "-"
             # A subject such as [bugfix](cp) would be a link.
             subject = each["subject"].replace("|", "/").replace("<", "&lt;").replace("](", "]\\(")
-            lines.append(f"| {number} | {verdict} | {_of_tests(each)} | {each['commit']} | {subject} |")
+            facts = f"{_in_place(each)} | {_of_tests(each)}"
+            lines.append(f"| {number} | {verdict} | {facts} | {each['commit']} | {subject} |")
+        explained = [each for each in verdicts if _in_place(each) not in ("yes", "-")]
+        lines += [f"\nNot in place: {each['commit']}: {each['in_place']}" for each in explained]
     return "\n".join([*lines, ""])

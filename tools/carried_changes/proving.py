@@ -33,6 +33,20 @@ class Written(NamedTuple):
     wrong: tuple[str, ...]
 
 
+class InPlace(NamedTuple):
+    """What is wrong with a carried change in place, and what of its release cannot be imported without it either."""
+
+    wrong: tuple[str, ...] = ()
+    unimportable: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """In words, for the page and the log."""
+        if self.wrong:
+            return "; ".join(self.wrong)
+        return f"the release itself cannot import {'; '.join(self.unimportable)}" if self.unimportable else "yes"
+
+
 def written(result: Result, code: Code) -> Written:
     """The distribution of a result, and whether it is upstream's own difference."""
     wrong = tuple(said for each in result.carried if (said := other_difference(each)))
@@ -60,8 +74,10 @@ def other_difference(definition: Definition) -> str:
     return "" if same else f"{definition.target}: what is carried is not upstream's own difference"
 
 
-def prove(release: str, patches: Mapping[str, Written]) -> dict[str, list[str]]:
+def prove(release: str, patches: Mapping[str, Written]) -> dict[str, InPlace]:
     """What is wrong with each patch, by the name that it is given here; nothing where it was in place and went."""
+    if not patches:
+        return {}
     store = Store(default_root(), runner.interpreter())
     pair = find(f"vllm-ascend=={release}")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
@@ -89,16 +105,16 @@ def prove(release: str, patches: Mapping[str, Written]) -> dict[str, list[str]]:
         if line.startswith('{"folder"'):
             one_told = json.loads(line)
             told[Path(one_told["folder"]).name] = one_told
-    return {name: _wrong(one, told.get(name), done.stderr) for name, one in patches.items()}
+    return {name: in_place(one, told.get(name), done.stderr) for name, one in patches.items()}
 
 
-def _wrong(one: Written, told: Mapping[str, object] | None, said: str) -> list[str]:
+def in_place(one: Written, told: Mapping[str, object] | None, said: str) -> InPlace:
     if told is None:
-        return [*one.wrong, f"the process on the release ended early: {said[-600:]}"]
-    found = [*one.wrong]
-    if told["state"] != "applied":
-        found.append(f"{told['state']}")
-    problems, left = told.get("problems"), told.get("left")
-    found += [str(each) for each in problems] if isinstance(problems, list) else []
-    found += [f"left behind: {each}" for each in left] if isinstance(left, list) else []
-    return found
+        return InPlace((*one.wrong, f"the process on the release ended early: {said[-600:]}"))
+    problems, left = (told.get(each) for each in ("problems", "left"))
+    found = tuple(map(str, problems)) if isinstance(problems, list) else ()
+    if told["state"] == "not importable":
+        return InPlace(one.wrong, found)
+    state = () if told["state"] == "applied" else (str(told["state"]),)
+    behind = tuple(f"left behind: {each}" for each in left) if isinstance(left, list) else ()
+    return InPlace((*one.wrong, *state, *found, *behind))
