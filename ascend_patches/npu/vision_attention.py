@@ -75,9 +75,13 @@ def attention(
     x: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
+    value_in_one_piece: bool = False,
     **sequences: Any,
 ) -> torch.Tensor:
-    """Attention over [tokens, 1, width] as in the releases, or [tokens, width]; ``upstream`` is the layer's own."""
+    """Attention over [tokens, 1, width] as in the releases, or [tokens, width]; ``upstream`` is the layer's own.
+
+    ``value_in_one_piece``: the release's forward gives its attention a contiguous value, which what is not ours may need.
+    """
     given = (sequences["cu_seqlens"], sequences.get("sequence_lengths"), cos, sin)
     shared = shared_by_layers(layer, x, given, _turning)
     if shared is None and not _can_be_done_here(x, cos, sin):
@@ -91,7 +95,7 @@ def attention(
         turn = shared.turning.turn or partial(parts["apply_rotary_emb"], cos=cos, sin=sin)
         context = shared.attention.context(projected, turn)
     else:
-        context = _context(layer, projected, cos, sin, **sequences)
+        context = _context(layer, projected, cos, sin, value_in_one_piece, **sequences)
     output: torch.Tensor = direct.linear(parts["proj"], context) if direct is not None else parts["proj"](context)[0]
     return output if x.dim() == 2 else output.unsqueeze(1)
 
@@ -127,10 +131,18 @@ def _as_upstream(
 
 
 def _context(
-    layer: Any, projected: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, **sequences: Any
+    layer: Any,
+    projected: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    value_in_one_piece: bool,
+    **sequences: Any,
 ) -> torch.Tensor:
     """[tokens, heads * size]."""
     query_key, value = _apart(layer, projected)
+    if value_in_one_piece and behind(layer.attn) is None:
+        # Ops that take no notice of the strides of a value read other numbers from one that has any.
+        value = value.contiguous()
     turned = layer.apply_rotary_emb(query_key, cos, sin)
     output = layer.attn(query=turned[:1], key=turned[1:], value=value, **sequences)
     return output.reshape(value.shape[1], -1)

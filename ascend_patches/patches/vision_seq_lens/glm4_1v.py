@@ -44,6 +44,7 @@ def attention_forward(
         x,
         rotary_pos_emb_cos,
         rotary_pos_emb_sin,
+        value_in_one_piece=True,
         cu_seqlens=cu_seqlens,
         max_seqlen=max_seqlen,
     )
