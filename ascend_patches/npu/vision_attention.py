@@ -80,7 +80,7 @@ def attention(
 ) -> torch.Tensor:
     """Attention over [tokens, 1, width] as in the releases, or [tokens, width]; ``upstream`` is the layer's own.
 
-    ``value_in_one_piece``: the release's forward gives its attention a contiguous value, which what is not ours may need.
+    ``value_in_one_piece``: the release gives its attention a contiguous value, and one that is not ours may need that.
     """
     given = (sequences["cu_seqlens"], sequences.get("sequence_lengths"), cos, sin)
     shared = shared_by_layers(layer, x, given, _turning)

@@ -48,7 +48,8 @@ def _is_usual(item: pytest.Item, pair: Pair) -> bool:
     if item.path.name == "test_contract.py":
         # The patches are for NPUs, where vLLM has vllm-ascend beside it.
         return bool(pair.ascend) or pair.name in ALONE
-    return pair.name in (NEWEST if item.get_closest_marker("costly") else REPRESENTATIVE)
+    costly = item.get_closest_marker("costly")
+    return pair.name in (REPRESENTATIVE if costly is None else (*NEWEST, *costly.args))
 
 
 @pytest.hookimpl(optionalhook=True)

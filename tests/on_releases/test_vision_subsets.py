@@ -22,7 +22,8 @@ PAIRS = [
 ]
 SCRIPT = Path(__file__).with_name("vision_subsets_run.py")
 
-pytestmark = [pytest.mark.upstream, pytest.mark.costly]
+# The attention of 0.23 calls another op than that of 0.18, one that takes no notice of strides.
+pytestmark = [pytest.mark.upstream, pytest.mark.costly("vllm-ascend==0.23.0")]
 
 _ran: dict[str, Any] = {}
 

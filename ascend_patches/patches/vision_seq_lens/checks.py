@@ -20,8 +20,8 @@ RECORDINGS = {
 """How many frames each has."""
 # Of these four layers of Qwen2.5-VL the last attends to whole frames, the others to windows.
 LAYERS = {"Qwen2-VL": 2, "Qwen2.5-VL": 4, "Qwen3-Omni": 2, "GLM-4.1V": 2, "Kimi-K2.5": 2, "EXAONE-4.5": 4}
-FIRST_VLLM = {"Kimi-K2.5": ">=0.15", "EXAONE-4.5": ">=0.20"}
-"""Where it is not the oldest that the patch is for."""
+FIRST_VLLM = {"Kimi-K2.5": ">=0.15", "EXAONE-4.5": ">=0.24"}
+"""Where not all have it: of EXAONE-4.5 it is transformers that has the configuration later than vLLM the encoder."""
 # There Kimi-K2.5 asks for interleaved pairs, and vllm-ascend turns halves: rotary-embedding mends that.
 WRONGLY_TURNED = version_in("vllm-ascend", "==0.29.*")
 
