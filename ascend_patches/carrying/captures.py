@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ascend_patches.carrying import import_time
 from ascend_patches.carrying.import_time import Use
 from ascend_patches.carrying.release_code import Code, Module
-from ascend_patches.carrying.usage import dotted
+from ascend_patches.carrying.usage import dotted, named_value
 
 _PATCHES = "/patch/"
 
@@ -59,7 +59,7 @@ def assigned_to(code: Code, module: Module, node: ast.stmt, value: ast.expr | No
     """The target that ``a.b.c = function`` sets; None where the statement is another one."""
     if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], ast.Attribute):
         return None
-    if not dotted(node.value) or (value is not None and node.value is not value):
+    if not named_value(node.value) or (value is not None and node.value is not value):
         return None
     return place_of(code, module, dotted(node.targets[0]))
 

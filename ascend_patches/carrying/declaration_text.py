@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ascend_patches.carrying import placing
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import parsed
+from ascend_patches.carrying.new_modules import without_puts
 from ascend_patches.carrying.ordering import bound_name, ordered, parts
 from ascend_patches.carrying.release_code import Code
-from ascend_patches.carrying.reliances import Reliance, Reliances
+from ascend_patches.carrying.reliances import Reliance, Reliances, forms
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.upstream import fingerprints
 
@@ -35,12 +37,12 @@ def declaration(result: Result, code: Code, name: str, missing: str) -> str:
     lines += [f"    retire={'once the oldest release in use has ' + (_number(result) or 'the change')!r},"]
     lines += ["    variants=(", "        Variant(", f"            {_shown(versions)!r},", f"            gate={gate},"]
     if len(groups) == 1:
-        lines += _rewrites(groups[0], relied[0], 12)
+        lines += _rewrites(groups[0], relied[0], code, 12)
     else:
         lines += ["            parts=("]
         for index, (group, reliances) in enumerate(zip(groups, relied, strict=True), 1):
             lines += ["                Part(", f"                    {_part_name(group, index)!r},"]
-            lines += [*_rewrites(group, reliances, 20), "                ),"]
+            lines += [*_rewrites(group, reliances, code, 20), "                ),"]
         lines += ["            ),"]
     known = {each.target: each.fingerprints for reliances in relied for each in reliances}
     lines += [
@@ -52,16 +54,23 @@ def declaration(result: Result, code: Code, name: str, missing: str) -> str:
     return "\n".join([*lines, ")", ""])
 
 
-def _rewrites(group: list[Definition], reliances: list[Reliance], indent: int) -> list[str]:
+def _rewrites(group: list[Definition], reliances: list[Reliance], code: Code, indent: int) -> list[str]:
     space = " " * indent
     lines = [f"{space}rewrites=("]
     for definition in group:
-        lines += [f"{space}    {line}" for line in _carried(definition)]
+        lines += [f"{space}    {line}" for line in _carried(definition, code)]
     lines += [f"{space}),", f"{space}relies_on=("]
     return [*lines, *(f"{space}    {each.target!r}," for each in reliances), f"{space}),"]
 
 
-def _carried(definition: Definition) -> list[str]:
+def _replaced(target: str, code: Code) -> str:
+    """The fingerprints of the function that a statement puts another one in the place of, as an argument."""
+    function = placing.function_at(code, target)
+    known, _ = forms(code, target, function) if function is not None else ((), "")
+    return f"fingerprints={known!r}, " if known else ""
+
+
+def _carried(definition: Definition, code: Code) -> list[str]:
     """The rewrites of one definition."""
     home = module_of(definition.file)
     file = f"str(AFTER / {definition.file!r})"
@@ -69,9 +78,14 @@ def _carried(definition: Definition) -> list[str]:
     if definition.kind == "statement":
         value = definition.text.rpartition(" = ")[2].strip()
         return [
-            f"Carried({target!r}, {file}, 'alias', home={home!r}, value={value!r}, code={print_after!r}),"
+            f"Carried({target!r}, {file}, 'alias', {prints}home={home!r}, value={value!r}, code={print_after!r}),"
             for target in definition.also_at
+            for prints in [_replaced(target, code)]
         ]
+    if definition.kind == "module":
+        parent, _, name = home.rpartition(".")
+        print_after = fingerprints.of_node(fingerprints.parse(without_puts(definition.text))) or ""
+        return [f"Carried('{parent}:{name}', {file}, 'module', home={home!r}, code={print_after!r}),"]
     target = f"{home}:{bound_name(definition)}"
     if definition.verdict == "added":
         return [f"Carried({target!r}, {file}, 'added', code={print_after!r}),"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from ascend_patches.carrying import call_fit, merging, users_fit
-from ascend_patches.carrying.inventory import FunctionNode, parsed
+from ascend_patches.carrying import call_fit, merging, new_modules, users_fit
+from ascend_patches.carrying.inventory import FunctionNode, inventory, parsed
 from ascend_patches.carrying.merging import Merged, Unit
 from ascend_patches.carrying.other_meanings import other_meanings
 from ascend_patches.carrying.release_code import Code
@@ -45,6 +45,8 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code,
     """Add to each carried definition what its surroundings make doubtful."""
     touched = {definition.target for definition in result.definitions}
     for definition in result.carried:
+        if definition.kind == "module" and upstream is not None:
+            definition.doubts += _of_module(definition, release, carried, upstream, touched)
         pair = sides.get(id(definition))
         if pair is None:
             continue
@@ -65,6 +67,17 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code,
         if definition.verdict == "added" and definition.kind in ("function", "class"):
             _unused(definition, carried)
     _pointless(result)
+
+
+def _of_module(
+    definition: Definition, release: Code, carried: Code, upstream: Code, touched: set[str]
+) -> Iterator[str]:
+    """What the functions and classes of a new module use, and what was another thing where the change was made."""
+    here, there = (each.over({definition.file: definition.text}) for each in (release, upstream))
+    text = inventory(definition.text)
+    for one, item in new_modules.parts(definition):
+        pair = Sides(None, item, None, inventory(""), text, inventory(""), definition.file)
+        yield from other_meanings(one, pair, here, there, {*touched, one.target})
 
 
 def _other_difference(

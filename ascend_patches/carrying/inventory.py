@@ -10,7 +10,7 @@ from typing import Literal
 
 from ascend_patches.upstream import fingerprints
 
-ItemKind = Literal["function", "class", "attribute", "import", "statement"]
+ItemKind = Literal["function", "class", "attribute", "import", "statement", "module"]
 FunctionNode = (ast.FunctionDef, ast.AsyncFunctionDef)
 TYPE_CHECKING = "TYPE_CHECKING"
 
@@ -113,6 +113,17 @@ def parsed(text: str) -> ast.stmt | None:
     return body[0] if len(body) == 1 else None
 
 
+def statements(text: str) -> list[ast.stmt]:
+    """The statements of one definition, or of a whole module."""
+    one = parsed(text)
+    if one is not None:
+        return [one]
+    try:
+        return ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return []
+
+
 def header(node: ast.ClassDef) -> ast.ClassDef:
     """A class without what is in it."""
     bare = ast.ClassDef(**{**dict(ast.iter_fields(node)), "body": [ast.Pass()]})
@@ -156,7 +167,7 @@ def _items(body: list[ast.stmt], scope: str, conditions: tuple[str, ...]) -> Ite
                 yield from _items(handler.body, scope, (*conditions, f"except {kind}"))
             yield from _items(node.orelse, scope, (*conditions, "try"))
             yield from _items(node.finalbody, scope, (*conditions, "finally"))
-        elif isinstance(node, ast.Pass) or (index == 0 and _is_text(node)):
+        elif isinstance(node, ast.Pass) or (index == 0 and is_text(node)):
             continue
         else:
             yield Item(f"statement {prefix}{ast.unparse(node)}", "statement", node, scope, conditions)
@@ -175,7 +186,8 @@ def _names(node: ast.Assign | ast.AnnAssign) -> list[str]:
     return found
 
 
-def _is_text(node: ast.stmt) -> bool:
+def is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a text that stands alone, as a docstring does."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from ascend_patches.carrying import captures, contained, doubting, merging, moving
+from ascend_patches.carrying import captures, contained, doubting, merging, moving, placing
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.class_making import makes_more_than_a_class, runs_when_made
 from ascend_patches.carrying.decorated_classes import hidden_by
+from ascend_patches.carrying.decorators import undecorable
 from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory, parsed
 from ascend_patches.carrying.release_code import Code, other_binding
 from ascend_patches.carrying.removals import Removals
@@ -16,34 +17,6 @@ from ascend_patches.carrying.results import Definition, LeftOut
 from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.values import Values
 from ascend_patches.upstream import fingerprints
-
-_HARMLESS_DECORATORS = (
-    "staticmethod",
-    "classmethod",
-    "property",
-    "abstractmethod",
-    "abc.abstractmethod",
-    "override",
-    "typing.override",
-    "typing_extensions.override",
-    "torch.no_grad",
-    "torch.inference_mode",
-    "triton.jit",
-    "contextmanager",
-    "contextlib.contextmanager",
-    "functools.wraps",
-    "wraps",
-    "functools.lru_cache",
-    "lru_cache",
-    "functools.cache",
-    "cache",
-    "functools.cached_property",
-    "cached_property",
-    "triton.autotune",
-    "triton.heuristics",
-    "torch.compile",
-    "torch.compiler.disable",
-)
 
 
 class Items:
@@ -55,7 +28,7 @@ class Items:
         """The tree that the change was made to, where it is at hand."""
         self.definitions: list[Definition] = []
         self.left_out: list[LeftOut] = []
-        self.removals = Removals(code, self.definitions, self.left_out)
+        self.removals = Removals(code, upstream, self.definitions, self.left_out)
         self.sides: dict[int, Sides] = {}
         self.values = Values(code, self.definitions)
 
@@ -142,7 +115,7 @@ class Items:
 
     def _function(self, definition: Definition, sides: Sides) -> None:
         old, new, release = sides.old, sides.new, sides.release
-        reason = _undecorable(new.node)
+        reason = undecorable(new.node)
         if reason:
             definition.refuse("cannot", reason)
             return
@@ -268,7 +241,7 @@ class Items:
                 return
             more = makes_more_than_a_class(self.code, definition.module, node) if isinstance(node, ast.ClassDef) else ""
             for inner in ast.walk(node):
-                more = more or (_undecorable(inner) if isinstance(inner, FunctionNode) else "")
+                more = more or (undecorable(inner) if isinstance(inner, FunctionNode) else "")
             if more:
                 definition.refuse("cannot", more)
                 return
@@ -279,12 +252,11 @@ class Items:
         if sides.release is not None:
             definition.refuse("already there", "the release has the same statement")
             return
-        module = self.code.module_at(sides.place)
-        place = captures.assigned_to(self.code, module, sides.new.node) if module is not None else None
-        if place is not None and sides.old is None and not sides.new.conditions and not sides.new.scope:
-            definition.refuse("added", "")
-            definition.text, definition.also_at = sides.after.source(sides.new), (place,)
-            definition.target = place
+        node = sides.new.node
+        sets = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute)
+        if sets and sides.old is None and not sides.new.conditions and not sides.new.scope:
+            layered = self.code.over({sides.place: sides.after.text})
+            placing.place(definition, sides.new, self.code, layered, sides.place)
             return
         definition.target = f"{module_of(sides.place)}:{sides.new.scope or '(module)'}"
         definition.refuse("cannot", f"module code that has run: {sides.new.shown}")
@@ -302,15 +274,6 @@ def inside_whole(path: str, before: Inventory, after: Inventory) -> bool:
 
 def _conditions(items: Sequence[Item]) -> list[tuple[str, ...]]:
     return [each.conditions for each in items]
-
-
-def _undecorable(node: ast.stmt) -> str:
-    """Why a function's decorators forbid making it anew."""
-    for decorator in getattr(node, "decorator_list", []):
-        text = ast.unparse(decorator)
-        if text.partition("(")[0] not in _HARMLESS_DECORATORS:
-            return f"@{text} runs when it is defined, and what it does there cannot be undone"
-    return ""
 
 
 def _indent(text: str) -> int:

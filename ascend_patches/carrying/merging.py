@@ -95,6 +95,8 @@ def merge(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit])
             merged += chunk.release
         elif _keys(chunk.release) == _keys(chunk.base):
             merged += chunk.theirs
+        elif (beside := _beside_each_other(chunk)) is not None:
+            merged += beside
         elif (lines := _merged_lines(chunk)) is not None:
             merged.append(lines)
         else:
@@ -243,6 +245,41 @@ def _chunks(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit
         to_theirs, to_release = in_theirs[following], in_release[following]
         yield _Chunk(False, base[at_base:following], theirs[at_theirs:to_theirs], release[at_release:to_release])
         at_base, at_theirs, at_release = following, to_theirs, to_release
+
+
+def _beside_each_other(chunk: _Chunk) -> list[Unit] | None:
+    """A chunk in which the sides changed different statements that stand next to each other; None where they meet.
+
+    What is only put in has to have one of its neighbours on both sides, or nothing says where it belongs.
+    """
+    mine, ours = (_edits(chunk.base, side) for side in (chunk.theirs, chunk.release))
+    kept = {index for index in range(len(chunk.base)) if not any(i <= index < j for i, j, _ in ours)}
+    rows = [(i, j, new, False) for i, j, new in ours] + [(i, j, new, True) for i, j, new in mine]
+    rows.sort(key=lambda row: row[:2])
+    for (_, end, _, _), (start, _, _, _) in pairwise(rows):
+        if start < end:
+            return None
+    if len({(i, j) for i, j, _, _ in rows if i == j}) < sum(i == j for i, j, _, _ in rows):
+        return None  # both put something in at one place
+    for i, j, _ in mine:
+        if i == j and not {i - 1, i} & kept:
+            return None
+    merged: list[Unit] = []
+    at = 0
+    for i, j, new, _ in rows:
+        merged += [*chunk.base[at:i], *new]
+        at = j
+    merged += chunk.base[at:]
+    of_release = {unit.key: unit for unit in chunk.release}
+    merged = [of_release.get(unit.key, unit) for unit in merged]
+    same = same_difference(difference(chunk.base, chunk.theirs), difference(chunk.release, merged))
+    return merged if same else None
+
+
+def _edits(before: Sequence[Unit], after: Sequence[Unit]) -> list[tuple[int, int, Sequence[Unit]]]:
+    """What another row has in place of stretches of a row."""
+    matcher = SequenceMatcher(None, _keys(before), _keys(after), autojunk=False)
+    return [(i1, i2, after[j1:j2]) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal"]
 
 
 def _merged_lines(chunk: _Chunk) -> Unit | None:

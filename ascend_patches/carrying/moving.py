@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 
 from ascend_patches.carrying import merging
@@ -61,6 +62,16 @@ def function_like(
         if SequenceMatcher(None, base, row, autojunk=False).ratio() >= least:
             good.append((path, each))
     return good[0] if len(good) == 1 else None
+
+
+def classes_named(code: Code, item: Item, place: str, upstream: Code | None) -> Iterator[str]:
+    """The other files of the package that have a class of that name, and had none where the change was made."""
+    package = place.partition("/")[0]
+    for path in code.with_word(f"class {item.name}"):
+        if path == place or not path.startswith(f"{package}/") or item.path not in _defined(code.text(path) or ""):
+            continue
+        if upstream is None or item.path not in _defined(upstream.text(path) or ""):
+            yield path
 
 
 def _defined(text: str) -> set[str]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from ascend_patches.carrying import call_fit
 from ascend_patches.carrying.change import module_of
-from ascend_patches.carrying.inventory import FunctionNode, parsed
+from ascend_patches.carrying.inventory import FunctionNode, parsed, statements
 from ascend_patches.carrying.results import Definition
 from ascend_patches.carrying.usage import usage
 
-_RANK = {"import": 0, "attribute": 1, "class": 2, "function": 3, "statement": 5}
+_RANK = {"module": 0, "import": 0, "attribute": 1, "class": 2, "function": 3, "statement": 5}
 
 
 def ordered(definitions: Sequence[Definition]) -> list[Definition]:
@@ -23,8 +23,8 @@ def ordered(definitions: Sequence[Definition]) -> list[Definition]:
     waiting = sorted(definitions, key=lambda each: (rank(each), each.file, each.order, each.target))
     done: list[Definition] = []
     while waiting:
-        provided = {(each.module, bound_name(each)) for each in waiting if each.verdict == "added"}
-        free = [each for each in waiting if not (_needed_now(each) & provided) - {(each.module, bound_name(each))}]
+        provided = {_provided(each) for each in waiting if each.verdict == "added"}
+        free = [each for each in waiting if not (_needed_now(each) & provided) - {_provided(each)}]
         done.append((free or waiting)[0])
         waiting.remove(done[-1])
     return done
@@ -49,15 +49,26 @@ def bound_name(definition: Definition) -> str:
     return path.removeprefix("import ").partition(".")[0] if definition.kind == "import" else path
 
 
+def _provided(definition: Definition) -> tuple[str, str]:
+    """The module and the name that a definition binds; of a module that is added, no name."""
+    return (definition.module, "" if definition.kind == "module" else bound_name(definition))
+
+
 def _needed_now(definition: Definition) -> set[tuple[str, str]]:
     """The names of modules that a definition reads while it is made."""
-    node = parsed(definition.text)
+    return {each for node in statements(definition.text) for each in _needed_by(definition, node)}
+
+
+def _needed_by(definition: Definition, node: ast.stmt) -> set[tuple[str, str]]:
     module = module_of(definition.file)
-    if node is None:
-        return set()
+    if isinstance(node, ast.Import):
+        return {(alias.name, "") for alias in node.names}
     if isinstance(node, ast.ImportFrom):
         source = _absolute(definition.file, node)
-        return {(source, alias.name) for alias in node.names}
+        whole = {(f"{source}.{alias.name}", "") for alias in node.names}
+        return {(source, alias.name) for alias in node.names} | whole | {(source, "")}
+    if definition.kind == "statement":
+        return {(module, "")}
     run: list[ast.AST] = [node]
     if isinstance(node, FunctionNode):
         arguments = node.args
@@ -82,6 +93,9 @@ def _belong(first: Definition, second: Definition) -> bool:
 
 def _news(definition: Definition) -> set[str]:
     """Names that mean something else, or something at all, only once a definition is in place."""
+    if definition.kind == "module":
+        own = {definition.module.rpartition(".")[2]}
+        return own | {name for each in statements(definition.text) if (name := str(getattr(each, "name", "")))}
     node, before = parsed(definition.text), parsed(definition.before)
     if node is None:
         return set()
@@ -97,9 +111,8 @@ def _news(definition: Definition) -> set[str]:
 
 
 def _words(definition: Definition) -> set[str]:
-    node = parsed(definition.text)
     names: set[str] = set()
-    for each in ast.walk(node) if node is not None else ():
+    for each in (inner for node in statements(definition.text) for inner in ast.walk(node)):
         if isinstance(each, ast.Name):
             names.add(each.id)
         elif isinstance(each, ast.Attribute):

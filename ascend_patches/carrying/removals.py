@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Sequence
 
+from ascend_patches.carrying import moving
 from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import Inventory, Item
 from ascend_patches.carrying.release_code import Code, Module
@@ -16,8 +17,11 @@ from ascend_patches.carrying.using import callers, readers
 class Removals:
     """Judges what a change takes away."""
 
-    def __init__(self, code: Code, definitions: list[Definition], left_out: list[LeftOut]) -> None:
+    def __init__(
+        self, code: Code, upstream: Code | None, definitions: list[Definition], left_out: list[LeftOut]
+    ) -> None:
         self.code = code
+        self.upstream = upstream
         self.definitions = definitions
         self.left_out = left_out
         self.kept: list[Definition] = []
@@ -26,8 +30,11 @@ class Removals:
     def judge(
         self, definition: Definition, old: Sequence[Item], release: Sequence[Item], before: Inventory, place: str
     ) -> None:
-        """What a change takes away stays where nothing can notice it."""
+        """What a change takes away stays where nothing can notice it; what is not there need not be taken away."""
         if not release:
+            if old[0].kind != "import":
+                self.definitions.append(definition)
+                self._absent(definition, old[0], before, place)
             return
         if old[0].kind == "import":
             run = next(filter(None, (module_run_by(each, before, place, self.code) for each in old)), "")
@@ -50,6 +57,19 @@ class Removals:
                     return
         self.kept.append(definition)
         self.left_out.append(LeftOut(definition.target, "removed", "upstream takes it away; it stays"))
+
+    def _absent(self, definition: Definition, old: Item, before: Inventory, place: str) -> None:
+        """What is taken away and is not there has gone, unless the release has it at another place."""
+        found = ""
+        if old.kind == "function":
+            moved = moving.function_like(self.code, old, before, place, self.upstream)
+            found = f"{moved[0]}, {moved[1].path}" if moved is not None else ""
+        elif old.kind == "class":
+            found = next(moving.classes_named(self.code, old, place, self.upstream), "")
+        if found:
+            definition.refuse("not there", f"the change takes it away, and the release has it elsewhere: {found}")
+        else:
+            definition.refuse("already there", "the change takes it away, and the release does not have it")
 
     def still_used(self, carried: Code) -> list[str]:
         """What is taken away, each with something that still uses it on the release with the change in it."""

@@ -27,6 +27,9 @@ def splice(definitions: Iterable[Definition], code: Code) -> dict[str, str]:
 
 
 def _spliced(text: str, definitions: list[Definition]) -> str:
+    whole = next((each.text for each in definitions if each.kind == "module"), None)
+    if whole is not None:  # what it puts elsewhere stands in its text
+        return whole
     there = inventory(text)
     lines = text.split("\n")
     edits = [_edit(definition, there) for definition in definitions]

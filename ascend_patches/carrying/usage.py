@@ -13,6 +13,8 @@ from ascend_patches.carrying.inventory import FunctionNode
 BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__package__", "__spec__", "__class__"}
 
 
+WRAPS = ("staticmethod", "classmethod")
+
 _LAUNCH_OPTIONS = frozenset(
     {
         *("num_warps", "num_stages", "num_ctas", "maxnreg", "multibuffer", "grid", "enable_linearize"),
@@ -117,6 +119,14 @@ def dotted(node: ast.AST) -> str:
     if not isinstance(node, ast.Name):
         return ""
     return ".".join([node.id, *reversed(parts)])
+
+
+def named_value(value: ast.expr) -> str:
+    """A value that is a name, or a static or class method made of one, as text; empty where it is another."""
+    inner = value
+    if isinstance(value, ast.Call) and dotted(value.func) in WRAPS and len(value.args) == 1 and not value.keywords:
+        inner = value.args[0]
+    return ast.unparse(value) if dotted(inner) else ""
 
 
 def local_names(node: ast.stmt) -> set[str]:

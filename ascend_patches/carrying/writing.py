@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from difflib import unified_diff
 
-from ascend_patches.carrying import own_tests
+from ascend_patches.carrying import new_modules, own_tests
 from ascend_patches.carrying.change import kind_of
 from ascend_patches.carrying.declaration_text import declaration
 from ascend_patches.carrying.inventory import inventory
@@ -116,8 +116,11 @@ def contents(result: Result, code: Code, name: str, proof: Proof | None = None) 
 
 def _definitions(group: list[Definition], future: tuple[str, ...], text: Callable[[Definition], str]) -> str:
     """Definitions of one file, each in the classes that it belongs to, with its own indentation."""
+    whole = next((each for each in group if each.kind == "module"), None)
+    if whole is not None:
+        return f"{new_modules.without_puts(text(whole)).rstrip(chr(10))}\n"
     lines = [f"from __future__ import {', '.join(future)}", ""] if future else []
-    kinds = {"import": 0, "attribute": 1, "class": 2, "function": 2, "statement": 3}
+    kinds = {"import": 0, "attribute": 1, "class": 2, "function": 2, "statement": 3, "module": 4}
     inside: list[str] = []
     for each in sorted(group, key=lambda one: (bool(one.scope), one.scope, kinds[one.kind], one.order, one.path)):
         if each.kind == "statement":

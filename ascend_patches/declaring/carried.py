@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ascend_patches.declaring.patch import Patch, Rewrite
 from ascend_patches.errors import DeclarationError
 
-Kind = Literal["function", "added", "value", "alias"]
+Kind = Literal["function", "added", "value", "alias", "module"]
 
 
 class Carried(Rewrite):
@@ -16,7 +16,9 @@ class Carried(Rewrite):
     ``function`` replaces a function by the one in the file. ``added`` puts a name in place that the release lacks: a
     function, a class, a value, or what an import binds. ``value`` replaces a value or an import; ``was`` is the
     statement that the release has. ``alias`` sets a target to what ``value`` names in ``home``, as upstream's module
-    does when it runs. ``home`` is the module in whose namespace the code runs, if that is not the target's own.
+    does when it runs. ``module`` puts a module into a package that lacks it: ``home`` is its name, the target what the
+    package has for it, and the file its whole text. ``home`` is otherwise the module in whose namespace the code
+    runs, if that is not the target's own.
     """
 
     def __init__(
@@ -34,6 +36,8 @@ class Carried(Rewrite):
         super().__init__(target, replace=_made_when_applied, fingerprints=fingerprints, compared=False)
         if kind == "alias" and not (value and home):
             raise DeclarationError(f"the carried alias {target} needs value= and home=")
+        if kind == "module" and not home:
+            raise DeclarationError(f"the carried module {target} needs home=, its name")
         if kind == "function" and not fingerprints:
             raise DeclarationError(f"the carried function {target} needs the fingerprints of what it replaces")
         self.file = file
@@ -47,7 +51,7 @@ class Carried(Rewrite):
     @property
     def is_examined(self) -> bool:
         """Whether the release's code at the target has to be known; what is added is not there."""
-        return self.kind == "function"
+        return self.kind == "function" or bool(self.fingerprints)
 
 
 def is_carried(patch: Patch) -> bool:

@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
+from ascend_patches.replacing import carried_module
 from ascend_patches.replacing.find import ABSENT, Found, find, owner_of
 from ascend_patches.upstream.fingerprints import parse
 
+_WRAPS: dict[str, Callable[[Any], Any]] = {
+    "": lambda value: value,
+    "staticmethod": staticmethod,
+    "classmethod": classmethod,
+}
 _CAPTURE = "__ascend_patches_capture__"
 
 
 def find_carried(rewrite: Carried) -> Found:
     """Where carried code goes; TargetError where the release is not as it has to be."""
+    if rewrite.kind == "module":
+        return carried_module.find_place(rewrite)
     module = sys.modules[rewrite.module]
     if rewrite.kind == "function":
         found = find(rewrite.target, module)
@@ -41,6 +49,8 @@ def find_carried(rewrite: Carried) -> Found:
 
 def make(rewrite: Carried, found: Found, made: Mapping[Target, Any] = MappingProxyType({})) -> Any:
     """What is to stand at a target. ``made`` is what goes in place together with it, and is not there yet."""
+    if rewrite.kind == "module":
+        return carried_module.make(rewrite, made)
     namespace = sys.modules[rewrite.home].__dict__
     if rewrite.kind == "alias":
         target = Target(f"{rewrite.home}:{rewrite.value}")
@@ -159,13 +169,14 @@ def _bound_by(node: ast.stmt) -> list[str]:
 
 def _named(rewrite: Carried, namespace: dict[str, Any]) -> Any:
     """What an alias leads to, looked up and not called."""
-    first, *rest = rewrite.value.split(".")
+    wrap, _, inner = rewrite.value.rstrip(")").rpartition("(")
+    first, *rest = inner.split(".")
     value = namespace.get(first, ABSENT)
     for part in rest:
         value = getattr(value, "__dict__", {}).get(part, ABSENT)
     if value is ABSENT:
         raise TargetError(f"{rewrite.target}: {rewrite.home} has no {rewrite.value}")
-    return value
+    return _WRAPS[wrap](value)
 
 
 def _refuse_another_value(rewrite: Carried, namespace: dict[str, Any], found: Found) -> None:

@@ -67,6 +67,8 @@ def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) ->
     site = Site(rewrite.target, found.owner, found.name, ABSENT if found.inherited else found.value, installed)
     site.original, site.replacement = found.value, value
     site.alone = isinstance(rewrite, Carried) and rewrite.kind != "function"
+    if isinstance(rewrite, Carried) and rewrite.kind == "module":
+        site.module_name = rewrite.home
     if rewrite.original_as is not None:
         # Where upstream's decorators are around the replacement, it takes the place of what they are around.
         made = nature.is_decorated(found.value) and not nature.is_decorated(rewrite.replacement())

@@ -26,6 +26,7 @@ class Site:
         "codes",
         "keeps_original_as",
         "keeps_original_in",
+        "module_name",
         "name",
         "original",
         "owner",
@@ -43,6 +44,8 @@ class Site:
         self.replacement = after
         self.keeps_original_in: dict[str, Any] | None = None
         self.keeps_original_as = ""
+        self.module_name = ""
+        """The name by which what is put in place is imported, if it is a module."""
         self.alone = False
         """Whether others that hold the same value hold it for reasons of their own: a number, an imported module."""
 
@@ -60,23 +63,33 @@ class Site:
         """What puts the replacement in place: the original is kept before anything can ask for it."""
         if self.keeps_original_in is not None:
             yield one_step.item(self.keeps_original_in, self.keeps_original_as, function_of(self.original))
+        if self.module_name:
+            yield one_step.item(sys.modules, self.module_name, self.after)
         yield one_step.setting(self.owner, self.name, self.after)
 
-    def undoing(self) -> one_step.Step:
+    def undoing(self) -> Iterator[one_step.Step]:
         """What puts back what was there; whether the site is still ours is for the caller to ask first.
 
         The original stays kept: an existing object may go on holding the replacement as a bound method, and calling it.
         """
         if self.before is ABSENT and isinstance(self.owner, type):
-            return one_step.deleting(self.owner, self.name)
-        if self.before is ABSENT:
-            return one_step.removing(vars(self.owner), self.name)
-        return one_step.setting(self.owner, self.name, self.before)
+            yield one_step.deleting(self.owner, self.name)
+        elif self.before is ABSENT:
+            yield one_step.removing(vars(self.owner), self.name)
+        else:
+            yield one_step.setting(self.owner, self.name, self.before)
+        if self.module_name and sys.modules.get(self.module_name) is self.after:
+            yield one_step.removing(sys.modules, self.module_name)
 
     def forget_original(self) -> None:
         """What was not put in place keeps no original."""
         if self.keeps_original_in is not None:
             self.keeps_original_in.pop(self.keeps_original_as, None)
+
+    def forget_module(self) -> None:
+        """A module that was not put in place is not to be imported."""
+        if self.module_name and sys.modules.get(self.module_name) is self.after and not self.in_place():
+            del sys.modules[self.module_name]
 
     def in_place(self) -> bool:
         return self.owner.__dict__.get(self.name) is self.after

@@ -43,12 +43,17 @@ def put_in_place(
     """
     sites: list[Site] = []
     made: dict[Target, Any] = {}
-    for rewrite in rewrites:
-        # Carried code may use what goes in place together with it.
-        there, value = _prepared(rewrite, made)
-        made[rewrite.target] = value
-        sites.append(replace.site_of(rewrite, there, value, in_front(rewrite, there, value)))
-    _refuse_shared_originals([*others, *sites])
+    try:
+        for rewrite in rewrites:
+            # Carried code may use what goes in place together with it.
+            there, value = _prepared(rewrite, made)
+            made[rewrite.target] = value
+            sites.append(replace.site_of(rewrite, there, value, in_front(rewrite, there, value)))
+        _refuse_shared_originals([*others, *sites])
+    except BaseException:
+        for site in sites:
+            site.forget_module()
+        raise
     return install(sites, fresh, already_there)
 
 
@@ -80,6 +85,8 @@ def install(sites: Sequence[Site], fresh: str = "", already_there: Collection[st
         site = pairs[min(error.index, len(pairs) - 1)][0]
         raise TargetError(f"{site.target}: cannot be replaced: {error.__cause__}") from None
     except BusyError:
+        for site in sites:
+            site.forget_module()
         raise
     except BaseException:
         _restore(sites)
@@ -92,7 +99,7 @@ def install(sites: Sequence[Site], fresh: str = "", already_there: Collection[st
 def take_out(sites: Sequence[Site], also: Iterable[one_step.Step] = (), force: bool = False) -> None:
     """Put back what was there; BusyError if calls are inside, and nothing was changed. ``also`` belongs to the step."""
     reversed_sites = [site.reversed() for site in sites]
-    steps = [*(site.undoing() for site in reversed(sites)), *references(reversed_sites), *also]
+    steps = [*(step for site in reversed(sites) for step in site.undoing()), *references(reversed_sites), *also]
     codes = _codes((site.target, site.replacement) for site in sites) if len(sites) > 1 and not force else {}
     in_front = _codes((site.target, site.after) for site in sites if site.after is not site.replacement)
     _change(steps, codes, frozenset(in_front) if codes else frozenset())
@@ -123,10 +130,11 @@ def _change(steps: Sequence[one_step.Step], codes: dict[CodeType, str], wrappers
 
 def _restore(sites: Sequence[Site]) -> None:
     ours = [site for site in sites if site.in_place()]
-    one_step.at_once([site.undoing() for site in reversed(ours)])
+    one_step.at_once([step for site in reversed(ours) for step in site.undoing()])
     one_step.at_once(references(site.reversed() for site in ours))
     for site in sites:
         site.forget_original()
+        site.forget_module()
 
 
 def _rebind(sites: Sequence[Site], except_modules: Collection[str] = ()) -> None:

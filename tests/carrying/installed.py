@@ -16,7 +16,7 @@ from ascend_patches.carrying import onto, writing
 def installed(tmp_path: Path, release: Files, fixed: Files, name: str) -> dict[str, str]:
     """The environment of a process that has both; the release is in ``release``, the patch in ``written``."""
     there = code(tmp_path / "release", release)
-    result = onto.carry(change({path: release[path] for path in fixed}, fixed), there)
+    result = onto.carry(change({path: release[path] for path in fixed if path in release}, fixed), there)
     assert result.verdict == "carried", [each.as_json() for each in result.definitions]
     folder = Path(writing.write(result, there, str(tmp_path / "written"), name))
     package = name.replace("-", "_")
