@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from ascend_patches.carrying import placing
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import parsed
@@ -87,6 +89,9 @@ def _carried(definition: Definition, code: Code) -> list[str]:
         print_after = fingerprints.of_node(fingerprints.parse(without_puts(definition.text))) or ""
         return [f"Carried('{parent}:{name}', {file}, 'module', home={home!r}, code={print_after!r}),"]
     target = f"{home}:{bound_name(definition)}"
+    if definition.kind == "class" and definition.verdict == "exact":
+        was, now = _bases(definition.before), _bases(definition.text)
+        return [f"Carried('{target}.__bases__', {file}, 'bases', was={was!r}, value={now!r}, code={print_after!r}),"]
     if definition.verdict == "added":
         return [f"Carried({target!r}, {file}, 'added', code={print_after!r}),"]
     if definition.kind in ("attribute", "import"):
@@ -97,6 +102,11 @@ def _carried(definition: Definition, code: Code) -> list[str]:
         f"Carried({place!r}, {file}, 'alias', home={home!r}, value={definition.path!r}, code={print_after!r}),"
         for place in definition.also_at
     ]
+
+
+def _bases(text: str) -> str:
+    node = parsed(text)
+    return ", ".join(ast.unparse(base) for base in node.bases) if isinstance(node, ast.ClassDef) else ""
 
 
 def _native(result: Result) -> list[str]:

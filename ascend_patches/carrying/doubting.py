@@ -243,7 +243,9 @@ def _hides(definition: Definition, pair: Sides, release: Code) -> None:
     node = pair.new.node
     if place is None or not isinstance(node, FunctionNode):
         return
-    for owner in release.lineage(place)[0][1:]:
+    # What it overrides is the nearest one; the others are overridden already.
+    above = next((owner for owner in release.lineage(place)[0][1:] if name in release.members(owner)), None)
+    for owner in (above,) if above is not None else ():
         for member in release.members(owner).get(name, []):
             if isinstance(member, FunctionNode) and call_fit.parameters(member) != call_fit.parameters(node):
                 definition.doubts.append(

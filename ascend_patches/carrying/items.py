@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from ascend_patches.carrying import captures, contained, doubting, merging, moving, placing
+from ascend_patches.carrying import captures, class_bases, contained, doubting, merging, moving, placing
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.class_making import makes_more_than_a_class, runs_when_made
 from ascend_patches.carrying.decorated_classes import hidden_by
@@ -223,7 +223,7 @@ class Items:
             if sides.release is None:
                 definition.refuse("not there", "the release has no such class")
             else:
-                definition.refuse("cannot", "its bases or decorators change, which no existing class can be given")
+                self._other_header(definition, sides)
             return
         if sides.release is not None:
             definition.refuse("conflict", "the change adds it, and the release has another class of this name")
@@ -247,6 +247,28 @@ class Items:
                 return
             definition.refuse("added", "")
             definition.text = sides.after.source(sides.new)
+
+    def _other_header(self, definition: Definition, sides: Sides) -> None:
+        """A class whose decorators, bases or keywords change."""
+        old, new, release = sides.old, sides.new, sides.release
+        assert old is not None
+        assert release is not None
+        assert isinstance(old.node, ast.ClassDef)
+        assert isinstance(new.node, ast.ClassDef)
+        if release.code != old.code:
+            definition.refuse("conflict", "the release has other bases or decorators")
+            return
+        if new.conditions or release.conditions or new.scope:
+            definition.refuse("cannot", "its bases change, and it is no class that its module always has")
+            return
+        layered = self.code.over({sides.place: sides.after.text})
+        said = class_bases.refusal(layered, module_of(sides.place), old.node, new.node)
+        if said:
+            definition.refuse("cannot", said)
+            return
+        definition.refuse("exact", "")
+        definition.text = f"{class_bases.header_of(new, sides.after)}\n    pass"
+        definition.before = f"{class_bases.header_of(release, sides.there)}\n    pass"
 
     def _statement(self, definition: Definition, sides: Sides) -> None:
         if sides.release is not None:

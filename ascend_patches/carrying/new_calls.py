@@ -8,7 +8,7 @@ from ascend_patches.carrying import call_fit
 from ascend_patches.carrying.inferring import Inference
 from ascend_patches.carrying.inventory import FunctionNode
 from ascend_patches.carrying.release_code import ClassPlace, Code, Module, unguarded
-from ascend_patches.carrying.standard import standard_names
+from ascend_patches.carrying.standard import is_of_torch, standard_names
 from ascend_patches.carrying.usage import Called, dotted
 from ascend_patches.carrying.using import functions_named
 
@@ -155,9 +155,21 @@ class Calls:
             if why:
                 refusals.append(f"{path}:{item.path} {why}")
         if refusals and len(refusals) == len(named):
+            if is_of_torch(name) and self._called_alike(name, call):
+                return  # of a class whose code is not here, such as a tensor
             needs.append(f"no function {name} takes this call: {refusals[0]}")
         elif refusals and call.keywords and not self._called_with(name, call.keywords):
             doubts.append(f"{refusals[0]}, if that is what {call.callee.replace('?', '(...)')} leads to")
+
+    def _called_alike(self, name: str, call: Called) -> bool:
+        """Whether the release itself makes such a call of a method of that name, with as many arguments."""
+        for path in self.release.with_word(f".{name}("):
+            module = self.release.module_at(path)
+            for _, known in module.calls.get(name, []) if module is not None else ():
+                same = known.count == call.count is not None and set(call.keywords) <= set(known.keywords)
+                if same and "." in known.callee and known.callee.partition(".")[0] not in ("self", "cls"):
+                    return True
+        return False
 
     def _called_with(self, name: str, keywords: tuple[str, ...]) -> bool:
         for path in self.release.with_word(f".{name}("):

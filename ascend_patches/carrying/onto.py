@@ -247,7 +247,9 @@ class _Carrying:
             if not at_once and not late:
                 definition.doubts.append(f"nothing on the release imports {definition.module}")
             elif not at_once and new_modules.puts(inventory(definition.text).tree):
-                definition.doubts.append(f"{definition.module} is run by a call, and what it sets would be there before")
+                definition.doubts.append(
+                    f"{definition.module} is run by a call, and what it sets would be there before"
+                )
 
     def _lacked(self, definition: Definition, name: str) -> bool:
         """Whether the release's own code uses a name that its module does not bind: an import that was forgotten."""

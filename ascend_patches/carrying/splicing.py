@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ascend_patches.carrying.class_bases import end_of_header
 from ascend_patches.carrying.inventory import Inventory, inventory
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition
@@ -42,6 +43,8 @@ def _edit(definition: Definition, there: Inventory) -> _Edit:
     items = there.items.get(definition.path, [])
     if definition.kind == "statement":
         return _Edit(len(there.lines) + 1, len(there.lines), definition.text)
+    if items and definition.kind == "class":
+        return _Edit(items[0].first_line, end_of_header(items[0], there), definition.text.rpartition("\n")[0])
     if items and definition.kind != "import":
         return _Edit(items[0].first_line, items[0].last_line, definition.text)
     if definition.kind == "import":

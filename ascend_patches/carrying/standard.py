@@ -40,6 +40,7 @@ def standard_names() -> frozenset[str]:
     """The attributes of Python's own types and of the modules that code like this uses most."""
     import collections
     import pathlib
+    import socket
     import threading
 
     kinds: list[object] = [
@@ -58,7 +59,16 @@ def standard_names() -> frozenset[str]:
         object,
     ]
     kinds += [collections.deque, collections.OrderedDict, collections.defaultdict, collections.Counter, pathlib.Path]
-    kinds += [threading.Thread, threading.Event, threading.Condition, lambda: None, range, property, memoryview]
+    kinds += [
+        socket.socket,
+        threading.Thread,
+        threading.Event,
+        threading.Condition,
+        lambda: None,
+        range,
+        property,
+        memoryview,
+    ]
     return frozenset(name for kind in kinds for name in dir(kind))
 
 

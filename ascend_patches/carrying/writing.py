@@ -126,6 +126,9 @@ def _definitions(group: list[Definition], future: tuple[str, ...], text: Callabl
         if each.kind == "statement":
             lines.append(f"# {each.text}")
             continue
+        if each.kind == "class" and each.verdict == "exact":  # what is in the class stands by itself
+            lines += [f"# {line}" for line in text(each).split("\n")[:-1]]
+            continue
         scope = each.scope.split(".") if each.scope else []
         if scope != inside:
             shared = 0

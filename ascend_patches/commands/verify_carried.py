@@ -6,7 +6,7 @@ import builtins
 import dis
 import sys
 from collections.abc import Iterable, Iterator
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from ascend_patches.declaring.carried import Carried
@@ -39,7 +39,7 @@ def problems(variant: Variant, values: Iterable[tuple[Target, Any]]) -> list[str
 
 def _functions(value: Any, file: str) -> Iterator[FunctionType]:
     """A function, or those of a class, that were made of a patch's file."""
-    for each in vars(value).values() if isinstance(value, type) else (value,):
+    for each in vars(value).values() if isinstance(value, (type, ModuleType)) else (value,):
         plain = fingerprints.plain_function(each)
         if plain is not None and plain.__code__.co_filename == file:
             yield plain

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ascend_patches.declaring.patch import Patch, Rewrite
 from ascend_patches.errors import DeclarationError
 
-Kind = Literal["function", "added", "value", "alias", "module"]
+Kind = Literal["function", "added", "value", "alias", "module", "bases"]
 
 
 class Carried(Rewrite):
@@ -17,8 +17,9 @@ class Carried(Rewrite):
     function, a class, a value, or what an import binds. ``value`` replaces a value or an import; ``was`` is the
     statement that the release has. ``alias`` sets a target to what ``value`` names in ``home``, as upstream's module
     does when it runs. ``module`` puts a module into a package that lacks it: ``home`` is its name, the target what the
-    package has for it, and the file its whole text. ``home`` is otherwise the module in whose namespace the code
-    runs, if that is not the target's own.
+    package has for it, and the file its whole text. ``bases`` gives a class, whose ``__bases__`` is the target, those
+    of ``value`` in place of those of ``was``. ``home`` is otherwise the module in whose namespace the code runs, if
+    that is not the target's own.
     """
 
     def __init__(

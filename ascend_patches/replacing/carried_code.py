@@ -16,7 +16,7 @@ from typing import Any
 from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
-from ascend_patches.replacing import carried_module
+from ascend_patches.replacing import carried_module, class_bases
 from ascend_patches.replacing.find import ABSENT, Found, find, owner_of
 from ascend_patches.upstream.fingerprints import parse
 
@@ -32,6 +32,8 @@ def find_carried(rewrite: Carried) -> Found:
     """Where carried code goes; TargetError where the release is not as it has to be."""
     if rewrite.kind == "module":
         return carried_module.find_place(rewrite)
+    if rewrite.kind == "bases":
+        return class_bases.find_class(rewrite)
     module = sys.modules[rewrite.module]
     if rewrite.kind == "function":
         found = find(rewrite.target, module)
@@ -51,6 +53,8 @@ def make(rewrite: Carried, found: Found, made: Mapping[Target, Any] = MappingPro
     """What is to stand at a target. ``made`` is what goes in place together with it, and is not there yet."""
     if rewrite.kind == "module":
         return carried_module.make(rewrite, made)
+    if rewrite.kind == "bases":
+        return class_bases.make(rewrite, found, made)
     namespace = sys.modules[rewrite.home].__dict__
     if rewrite.kind == "alias":
         target = Target(f"{rewrite.home}:{rewrite.value}")

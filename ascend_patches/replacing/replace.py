@@ -14,6 +14,7 @@ from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.patch import Rewrite
 from ascend_patches.errors import TargetError
 from ascend_patches.replacing import nature
+from ascend_patches.replacing.class_bases import BasesSite
 from ascend_patches.replacing.find import ABSENT, Found, function_of
 from ascend_patches.replacing.sign import signature_difference
 from ascend_patches.replacing.site import Site
@@ -64,7 +65,8 @@ def _as_kept(rewrite: Rewrite, found: Found, replacement: Any) -> Any:
 def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) -> Site:
     """A target as it will be, with a prepared value in its place, or with what stands in front of that."""
     installed = value if in_front is None else in_front
-    site = Site(rewrite.target, found.owner, found.name, ABSENT if found.inherited else found.value, installed)
+    kind = BasesSite if isinstance(rewrite, Carried) and rewrite.kind == "bases" else Site
+    site = kind(rewrite.target, found.owner, found.name, ABSENT if found.inherited else found.value, installed)
     site.original, site.replacement = found.value, value
     site.alone = isinstance(rewrite, Carried) and rewrite.kind != "function"
     if isinstance(rewrite, Carried) and rewrite.kind == "module":

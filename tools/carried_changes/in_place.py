@@ -194,7 +194,7 @@ def _tried(folder: Path, unimported: dict[str, Unimported]) -> dict[str, Any]:
         problems += _wrong_in_place(rewrite, lacking_before[rewrite.target])
     ascend_patches.revert_patches(patch.name)
     after = _snapshot(rewrites)
-    homes = {str(sys.modules[rewrite.home].__file__) for rewrite in rewrites}
+    homes = {str(sys.modules[rewrite.home].__file__) for rewrite in rewrites if rewrite.home in sys.modules}
     left = sorted(key for key in before.keys() | after.keys() if _differs(before, after, key, homes))
     return {"state": "applied", "problems": problems, "left": left}
 
@@ -214,12 +214,14 @@ def _snapshot(rewrites: list[Carried]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for rewrite in rewrites:
         for name in (rewrite.module, rewrite.home):
-            module = sys.modules[name]
-            found |= {f"{name}:{key}": value for key, value in vars(module).items()}
+            module = sys.modules.get(name)
+            found[f"module {name}"] = module
+            found |= {f"{name}:{key}": value for key, value in (vars(module) if module is not None else {}).items()}
         owner: Any = sys.modules[rewrite.module]
         for part in rewrite.path.split(".")[:-1]:
             owner = vars(owner).get(part)
         if isinstance(owner, type):
+            found[f"{rewrite.module}:{owner.__qualname__}.__bases__"] = owner.__bases__
             found |= {f"{rewrite.module}:{owner.__qualname__}.{key}": value for key, value in vars(owner).items()}
     return found
 
@@ -241,12 +243,19 @@ def _wrong_in_place(rewrite: Carried, lacking_before: Collection[str]) -> list[s
     """What does not hold of a carried definition that is in place."""
     owner = _owner(rewrite)
     name = rewrite.path.rpartition(".")[2]
+    if rewrite.kind == "bases":
+        names = [each.strip().rpartition(".")[2] for each in rewrite.value.split(",")]
+        return [] if [each.__name__ for each in owner.__bases__] == names else [f"{rewrite.target}: has other bases"]
     if name not in vars(owner):
         return [f"{rewrite.target}: is not in place"]
     value = vars(owner)[name]
     if rewrite.kind == "alias":
-        same = value is at_path(sys.modules[rewrite.home], rewrite.value)
+        wrap, _, inner = rewrite.value.rstrip(")").rpartition("(")
+        held = at_path(sys.modules[rewrite.home], inner)
+        same = value.__func__ is held if wrap else value is held or _is_kept_original(rewrite, value, inner)
         return [] if same else [f"{rewrite.target}: is not {rewrite.home}:{rewrite.value}"]
+    if rewrite.kind == "module":
+        return [f"{rewrite.target}: {each}" for each in _wrong_in_module(rewrite, value)]
     wrong = []
     node = statement_at(Path(rewrite.file), rewrite.path)
     if node is None:
@@ -263,6 +272,26 @@ def _wrong_in_place(rewrite: Carried, lacking_before: Collection[str]) -> list[s
     return [f"{rewrite.target}: {each}" for each in wrong]
 
 
+def _is_kept_original(rewrite: Carried, value: object, path: str) -> bool:
+    """Whether an alias keeps what was at a place at which the patch has put something else by now."""
+    plain = fingerprints.plain_function(value)
+    return plain is not None and plain.__name__ == path.rpartition(".")[2] and plain.__code__.co_filename != rewrite.file
+
+
+def _wrong_in_module(rewrite: Carried, module: ModuleType) -> list[str]:
+    """What does not hold of a module that was added."""
+    tree = fingerprints.parse(Path(rewrite.file).read_text(encoding="utf-8"))
+    wrong = (
+        [] if fingerprints.of_node(tree) == rewrite.code else ["its file holds other code than it was declared with"]
+    )
+    if sys.modules.get(rewrite.home) is not module:
+        wrong.append("is not what an import of its name gives")
+    for node in tree.body:
+        value = vars(module).get(getattr(node, "name", ""))
+        wrong += unresolved(node, vars(module), functions_of(value, rewrite.file))
+    return wrong
+
+
 def _owner(rewrite: Carried) -> Any:
     return at_path(sys.modules[rewrite.module], rewrite.path.rpartition(".")[0])
 
@@ -276,11 +305,13 @@ def at_path(value: Any, path: str) -> Any:
 
 def _lacking_before(rewrite: Carried) -> list[str]:
     """What the release's own definition at a target asks for and does not find."""
+    if rewrite.kind != "function":
+        return []
     package = sys.modules[rewrite.home].__name__.partition(".")[0]
     root, _, rest = rewrite.file.rpartition(f"{os.sep}after{os.sep}{package}{os.sep}")
     file = Path(root) / "before" / package / rest
     node = statement_at(file, rewrite.path) if rest and file.is_file() else None
-    if node is None or rewrite.kind != "function":
+    if node is None:
         return []
     value = vars(_owner(rewrite)).get(rewrite.path.rpartition(".")[2])
     return unresolved(node, vars(sys.modules[rewrite.home]), functions_of(value, sys.modules[rewrite.home].__file__))
