@@ -7,14 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ascend_patches.carrying import call_fit, merging, new_modules, users_fit
+from ascend_patches.carrying import call_fit, merging, new_modules, reaching, users_fit
 from ascend_patches.carrying.inventory import FunctionNode, inventory, parsed
 from ascend_patches.carrying.merging import Merged, Unit
 from ascend_patches.carrying.other_meanings import other_meanings
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.carrying.sides import Sides
-from ascend_patches.carrying.usage import dotted, usage
+from ascend_patches.carrying.statement_text import assigned, read
+from ascend_patches.carrying.usage import usage
 from ascend_patches.carrying.using import readers
 
 _VERSION_QUESTIONS = ("if vllm_version_is(", "if not vllm_version_is(", "elif vllm_version_is(")
@@ -36,8 +37,8 @@ def merge_doubts(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Un
     else:
         doubts += _other_blocks(base, theirs, ours, merged.units)
     doubts += _there_already(base, theirs, ours)
-    doubts += _other_values(base, theirs, ours)
-    doubts += _other_order(theirs, ours, merged.units)
+    doubts += _other_values(base, theirs, ours, merged.units)
+    doubts += _other_order(base, theirs, ours, merged.units)
     return list(dict.fromkeys(doubts))
 
 
@@ -112,7 +113,7 @@ def _there_already(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[
     """Statements that the change puts in and that the release has of itself."""
     inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
     own = Counter(unit.code for unit in ours) - Counter(unit.code for unit in base)
-    own_targets = {name for code in own for name in _assigned(code)}
+    own_targets = {name for code in own for name in assigned(code)}
     found = []
     for code in inserted:
         if code.endswith(_TRIVIAL) or code.startswith(_TRIVIAL):
@@ -120,38 +121,58 @@ def _there_already(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[
         if own[code]:
             found.append(f"the release has `{_short(code)}` there already")
             continue
-        shared = [name for name in _assigned(code) if name in own_targets]
+        shared = [name for name in assigned(code) if name in own_targets]
         if shared:
             found.append(f"the release sets {shared[0]} in code of its own, and the change sets it as well")
     return found
 
 
-def _other_values(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit]) -> list[str]:
-    """Local names that the change reads and that the release computes in another way."""
+def _other_values(
+    base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]
+) -> list[str]:
+    """Local names that the change reads and that the release computes in another way.
+
+    Where the same statement of the same block sets a name right before all that newly reads it, no other counts.
+    """
     inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
     deleted = Counter(unit.code for unit in base) - Counter(unit.code for unit in theirs)
-    read = {name for code in inserted for name in _read(code)} - {name for code in deleted for name in _read(code)}
+    used = {name for code in inserted for name in read(code)} - {name for code in deleted for name in read(code)}
     found = []
-    for name in sorted(read):
-        before = Counter(unit.code for unit in base if name in _assigned(unit.code))
-        now = Counter(unit.code for unit in ours if name in _assigned(unit.code))
-        if before != now:
+    for name in sorted(used):
+        before = Counter(unit.code for unit in base if name in assigned(unit.code))
+        now = Counter(unit.code for unit in ours if name in assigned(unit.code))
+        if before != now and not reaching.set_alike(
+            name, [code for code in inserted if name in read(code)], theirs, merged
+        ):
             found.append(f"the change reads {name}, which the release computes in another way")
     return found
 
 
-def _other_order(theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]) -> list[str]:
-    """Local names that a statement reads, and that are set before it on its own side and not before it in the merge."""
+def _other_order(
+    base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]
+) -> list[str]:
+    """Local names that a statement reads, and that are set before it on its own side and not before it in the merge.
+
+    What upstream itself no longer sets before the same statement is upstream's own doing.
+    """
     found = []
+    old, new = _rows_by_statement(base), _rows_by_statement(theirs)
     known = [(_set_before(side), side) for side in (ours, theirs)]
     for unit, before in zip(merged, _set_before(merged), strict=True):
         for rows, side in known:
             at = next((index for index, each in enumerate(side) if each.key == unit.key), None)
             if at is not None:
-                for name in sorted((_read(unit.code) & rows[at]) - before):
+                dropped = old.get(unit.key, set()) - new.get(unit.key, old.get(unit.key, set()))
+                for name in sorted((read(unit.code) & rows[at]) - before - dropped):
                     found.append(f"`{_short(unit.code)}` reads {name}, which the merge does not set before")
                 break
     return found
+
+
+def _rows_by_statement(row: Sequence[Unit]) -> dict[tuple[int, str], set[str]]:
+    """For each statement that stands in a row once, the names that those before it set."""
+    once = Counter(unit.key for unit in row)
+    return {unit.key: names for unit, names in zip(row, _set_before(row), strict=True) if once[unit.key] == 1}
 
 
 def _set_before(row: Sequence[Unit]) -> list[set[str]]:
@@ -160,7 +181,7 @@ def _set_before(row: Sequence[Unit]) -> list[set[str]]:
     known: set[str] = set()
     for unit in row:
         found.append(set(known))
-        known |= _assigned(unit.code) if unit.code != merging.BY_LINES else _assigned_in_lines(unit.lines)
+        known |= assigned(unit.code) if unit.code != merging.BY_LINES else _assigned_in_lines(unit.lines)
     return found
 
 
@@ -288,37 +309,7 @@ def _short(code: str) -> str:
     return line if len(line) <= 90 else f"{line[:87]}..."
 
 
-def _assigned(code: str) -> set[str]:
-    """The names and attributes that a statement sets."""
-    tree = _statement(code)
-    found: set[str] = set()
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            found.add(dotted(node) or node.attr)
-    return found - {"_"}
-
-
 def _assigned_in_lines(lines: Sequence[str]) -> set[str]:
     """What lines that are no whole statements set, at their beginnings."""
     heads = [line.partition("=")[0] for line in lines if re.match(r"[\w\s.,()]+(:[^=]+)?=(?!=)", line)]
     return {name for head in heads for name in re.findall(r"[A-Za-z_][\w.]*", head.partition(":")[0])}
-
-
-def _read(code: str) -> set[str]:
-    tree = _statement(code)
-    if tree is None:
-        return set()
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-
-
-def _statement(code: str) -> ast.AST | None:
-    text = code.removeprefix("else: ").removeprefix("finally: ")
-    text = text.replace("elif ", "if ", 1) if text.startswith("elif ") else text
-    for candidate in (text, f"{text}\n    pass", f"try:\n    pass\n{text}\n    pass", f"{text}\ndef f(): pass"):
-        try:
-            return ast.parse(candidate)
-        except SyntaxError:
-            continue
-    return None

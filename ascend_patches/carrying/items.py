@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from ascend_patches.carrying import captures, class_bases, contained, doubting, merging, moving, placing
+from ascend_patches.carrying import captures, contained, doubting, merging, moving, placing
 from ascend_patches.carrying.change import module_of
-from ascend_patches.carrying.class_making import makes_more_than_a_class, runs_when_made
+from ascend_patches.carrying.class_making import runs_when_made
+from ascend_patches.carrying.classes import Classes
 from ascend_patches.carrying.decorated_classes import hidden_by
 from ascend_patches.carrying.decorators import undecorable
-from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory, parsed
+from ascend_patches.carrying.inventory import Inventory, Item, inventory, parsed
 from ascend_patches.carrying.release_code import Code, other_binding
 from ascend_patches.carrying.removals import Removals
 from ascend_patches.carrying.results import Definition, LeftOut
@@ -30,7 +31,10 @@ class Items:
         self.left_out: list[LeftOut] = []
         self.removals = Removals(code, upstream, self.definitions, self.left_out)
         self.sides: dict[int, Sides] = {}
+        self.after: dict[str, str | None] = {}
+        """The files of the change as it leaves them."""
         self.values = Values(code, self.definitions)
+        self.classes = Classes(code)
 
     def judge(self, place: str, path: str, before: Inventory, after: Inventory, there: Inventory) -> None:
         old, new = before.items.get(path, []), after.items.get(path, [])
@@ -76,7 +80,7 @@ class Items:
             return
         handler = {
             "function": self._function,
-            "class": self._class,
+            "class": self.classes.judge,
             "attribute": self.values.attribute,
             "import": self.values.imported,
             "statement": self._statement,
@@ -213,62 +217,13 @@ class Items:
         self._reach(definition, sides)
         if definition.is_carried:
             definition.reason = f"moved: upstream has it at {sides.upstream_place}"
-            if path != upstream_path and item.scope.rpartition(".")[2] != sides.new.scope.rpartition(".")[2]:
+            other = path != upstream_path and item.scope.rpartition(".")[2] != sides.new.scope.rpartition(".")[2]
+            if other and not moving.is_renamed(
+                self.code, path, item.scope, sides.before, sides.new.scope, self.upstream
+            ):
                 definition.doubts.append(f"it is one of {item.scope} there, and of {sides.new.scope} in the change")
             if self.upstream is None:
                 definition.doubts.append("without a clone nothing shows that it is the same one, and not one alike")
-
-    def _class(self, definition: Definition, sides: Sides) -> None:
-        if sides.old is not None:
-            if sides.release is None:
-                definition.refuse("not there", "the release has no such class")
-            else:
-                self._other_header(definition, sides)
-            return
-        if sides.release is not None:
-            definition.refuse("conflict", "the change adds it, and the release has another class of this name")
-        elif sides.new.scope and sides.new.scope not in sides.there.items:
-            definition.refuse("not there", f"the release has no class {sides.new.scope}")
-        else:
-            node = sides.new.node
-            foreign = [
-                text
-                for text in (ast.unparse(each) for each in getattr(node, "decorator_list", []))
-                if "dataclass" not in text and "final" not in text
-            ]
-            if foreign:
-                definition.refuse("cannot", f"@{foreign[0]} runs when the class is made, and cannot be undone")
-                return
-            more = makes_more_than_a_class(self.code, definition.module, node) if isinstance(node, ast.ClassDef) else ""
-            for inner in ast.walk(node):
-                more = more or (undecorable(inner) if isinstance(inner, FunctionNode) else "")
-            if more:
-                definition.refuse("cannot", more)
-                return
-            definition.refuse("added", "")
-            definition.text = sides.after.source(sides.new)
-
-    def _other_header(self, definition: Definition, sides: Sides) -> None:
-        """A class whose decorators, bases or keywords change."""
-        old, new, release = sides.old, sides.new, sides.release
-        assert old is not None
-        assert release is not None
-        assert isinstance(old.node, ast.ClassDef)
-        assert isinstance(new.node, ast.ClassDef)
-        if release.code != old.code:
-            definition.refuse("conflict", "the release has other bases or decorators")
-            return
-        if new.conditions or release.conditions or new.scope:
-            definition.refuse("cannot", "its bases change, and it is no class that its module always has")
-            return
-        layered = self.code.over({sides.place: sides.after.text})
-        said = class_bases.refusal(layered, module_of(sides.place), old.node, new.node)
-        if said:
-            definition.refuse("cannot", said)
-            return
-        definition.refuse("exact", "")
-        definition.text = f"{class_bases.header_of(new, sides.after)}\n    pass"
-        definition.before = f"{class_bases.header_of(release, sides.there)}\n    pass"
 
     def _statement(self, definition: Definition, sides: Sides) -> None:
         if sides.release is not None:
@@ -277,7 +232,7 @@ class Items:
         node = sides.new.node
         sets = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute)
         if sets and sides.old is None and not sides.new.conditions and not sides.new.scope:
-            layered = self.code.over({sides.place: sides.after.text})
+            layered = self.code.over({**self.after, sides.place: sides.after.text})
             placing.place(definition, sides.new, self.code, layered, sides.place)
             return
         definition.target = f"{module_of(sides.place)}:{sides.new.scope or '(module)'}"

@@ -189,6 +189,8 @@ class _Chunk(NamedTuple):
     base: Sequence[Unit]
     theirs: Sequence[Unit]
     release: Sequence[Unit]
+    between: tuple[bool, bool] = (True, True)
+    """Whether there is something on both sides of it that is the same in all three."""
 
 
 class _Mark(NamedTuple):
@@ -240,20 +242,25 @@ def _chunks(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit
         )
         if following is None:
             if at_base < len(base) or at_theirs < len(theirs) or at_release < len(release):
-                yield _Chunk(False, base[at_base:], theirs[at_theirs:], release[at_release:])
+                between = (bool(at_base), False)
+                yield _Chunk(False, base[at_base:], theirs[at_theirs:], release[at_release:], between)
             return
         to_theirs, to_release = in_theirs[following], in_release[following]
-        yield _Chunk(False, base[at_base:following], theirs[at_theirs:to_theirs], release[at_release:to_release])
+        sides = base[at_base:following], theirs[at_theirs:to_theirs], release[at_release:to_release]
+        yield _Chunk(False, *sides, (bool(at_base), True))
         at_base, at_theirs, at_release = following, to_theirs, to_release
 
 
 def _beside_each_other(chunk: _Chunk) -> list[Unit] | None:
     """A chunk in which the sides changed different statements that stand next to each other; None where they meet.
 
-    What is only put in has to have one of its neighbours on both sides, or nothing says where it belongs.
+    What is only put in has to have one of its neighbours on both sides, and the other in place of which the release has
+    something, or nothing says where it belongs.
     """
     mine, ours = (_edits(chunk.base, side) for side in (chunk.theirs, chunk.release))
     kept = {index for index in range(len(chunk.base)) if not any(i <= index < j for i, j, _ in ours)}
+    kept |= {index for index, there in zip((-1, len(chunk.base)), chunk.between, strict=True) if there}
+    gone = {index for i, j, new in ours if not new for index in range(i, j)}
     rows = [(i, j, new, False) for i, j, new in ours] + [(i, j, new, True) for i, j, new in mine]
     rows.sort(key=lambda row: row[:2])
     for (_, end, _, _), (start, _, _, _) in pairwise(rows):
@@ -262,7 +269,7 @@ def _beside_each_other(chunk: _Chunk) -> list[Unit] | None:
     if len({(i, j) for i, j, _, _ in rows if i == j}) < sum(i == j for i, j, _, _ in rows):
         return None  # both put something in at one place
     for i, j, _ in mine:
-        if i == j and not {i - 1, i} & kept:
+        if i == j and (not {i - 1, i} & kept or {i - 1, i} & gone):
             return None
     merged: list[Unit] = []
     at = 0

@@ -16,6 +16,7 @@ _ALIKE_UNSEEN = 0.8
 """Without upstream's tree nothing shows whether a function alike is the same one."""
 _SHORTEST = 4
 _FILES_ALIKE = 0.7
+_CLASSES_ALIKE = 0.7
 
 
 def file_like(code: Code, file: FileChange, upstream: Code | None) -> str | None:
@@ -62,6 +63,29 @@ def function_like(
         if SequenceMatcher(None, base, row, autojunk=False).ratio() >= least:
             good.append((path, each))
     return good[0] if len(good) == 1 else None
+
+
+def is_renamed(
+    code: Code, path: str, scope: str, before: Inventory, upstream_scope: str, upstream: Code | None
+) -> bool:
+    """Whether a class of the release is the one that has another name upstream: alike, and upstream has it no more."""
+    text = code.text(path)
+    if upstream is None or text is None or not scope or not upstream_scope:
+        return False
+    if any(True for file in upstream_files_with(code, upstream, scope)):
+        return False
+    ours, theirs = (
+        {each.removeprefix(f"{top}.") for each in _defined(side) if each.startswith(f"{top}.")}
+        for side, top in ((text, scope), (before.text, upstream_scope))
+    )
+    return len(ours & theirs) >= _CLASSES_ALIKE * len(ours | theirs) and len(ours & theirs) >= _SHORTEST
+
+
+def upstream_files_with(code: Code, upstream: Code, scope: str) -> Iterator[str]:
+    """The files of the release's packages that have a class upstream, where the release has one of its name."""
+    for path in code.with_word(f"class {scope.rpartition('.')[2]}"):
+        if scope in _defined(upstream.text(path) or ""):
+            yield path
 
 
 def classes_named(code: Code, item: Item, place: str, upstream: Code | None) -> Iterator[str]:

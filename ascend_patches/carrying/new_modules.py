@@ -10,12 +10,14 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.class_making import makes_more_than_a_class
 from ascend_patches.carrying.decorators import undecorable
 from ascend_patches.carrying.inventory import FunctionNode, Item, inventory, is_text, statements
 from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.release_names import Surroundings
 from ascend_patches.carrying.results import Definition
-from ascend_patches.carrying.usage import dotted, named_value
+from ascend_patches.carrying.usage import Usage, dotted, imports_of, named_value, usage
 
 _QUIET = frozenset(
     {
@@ -150,6 +152,22 @@ def functions(tree: ast.Module) -> Iterator[tuple[ast.stmt, str]]:
     owner = {put.value.partition("(")[2].rstrip(")") or put.value: put.place.rpartition(".")[0] for put in puts(tree)}
     for node in tree.body:
         yield node, owner.get(getattr(node, "name", ""), "")
+
+
+def judge(definition: Definition, surroundings: Surroundings, fresh: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Everything that a new module uses, statement by statement; its functions as methods of what they go to."""
+    needs: list[str] = []
+    doubts: list[str] = []
+    text = inventory(definition.text)
+    future = "annotations" in text.future
+    for node, owner in functions(text.tree):
+        used = Usage(imports=imports_of(node)) if imports_of(node) else usage(node, bool(owner), future)
+        if owner:
+            used.attributes = {each for each in used.attributes if each.name not in fresh or each.root != "self"}
+        judged = surroundings.judge(module_of(definition.file), owner, node, used, fresh)
+        needs += judged.needs
+        doubts += judged.doubts
+    return list(dict.fromkeys(needs)), list(dict.fromkeys(doubts))
 
 
 def imported_by(name: str, definitions: Iterable[Definition]) -> tuple[bool, bool]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections import Counter
 
-from ascend_patches.carrying import doubting, moving, new_modules, placing, release_patches
+from ascend_patches.carrying import doubting, moving, new_modules, release_patches
 from ascend_patches.carrying.change import Change, FileChange, kind_of, module_of
 from ascend_patches.carrying.effects import module_run_by
-from ascend_patches.carrying.inventory import Inventory, Item, inventory, parsed, statements
+from ascend_patches.carrying.inventory import Inventory, inventory, parsed, statements
 from ascend_patches.carrying.items import Items, inside_whole
+from ascend_patches.carrying.judging_modules import NewModules
 from ascend_patches.carrying.release_code import Code, members_of
 from ascend_patches.carrying.release_names import Surroundings
 from ascend_patches.carrying.results import Definition, LeftOut, Result
 from ascend_patches.carrying.sides import Sides
 from ascend_patches.carrying.splicing import splice
-from ascend_patches.carrying.usage import BUILTINS, Usage, usage
+from ascend_patches.carrying.usage import BUILTINS, Usage, imports_of, usage
 
 
 def carry(change: Change, code: Code) -> Result:
@@ -31,15 +31,15 @@ class _Carrying:
         self.items = Items(code, self.upstream)
         self.definitions = self.items.definitions
         self.left_out = self.items.left_out
-        self.run_by_packages: set[str] = set()
-        """The modules that the change adds, and that a module of the release would import to run them."""
+        self.items.after = {each.path: each.after for each in change.files if each.path.endswith(".py")}
+        self.modules = NewModules(change, code, self.items)
 
     def result(self) -> Result:
         for file in self.change.files:
             self._file(file)
         self._bring_imports()
         self._drop_needless_imports()
-        self._heed_new_modules()
+        self.modules.heed_imports()
         for definition in self.definitions:
             if definition.is_carried:
                 release_patches.heed(definition, release_patches.replaced_by_release(self.code))
@@ -77,7 +77,7 @@ class _Carrying:
             return
         place = self._place(file)
         if file.before is None and not self.code.has_path(place):
-            self._new_file(file, after)
+            self.modules.judge(file, after)
             return
         release = self.code.text(place)
         if release is None:
@@ -111,40 +111,6 @@ class _Carrying:
             self._cannot(file.old_path, "the change takes away a module that has run")
             return
         self.left_out.append(LeftOut(file.old_path, "removed", "upstream takes it away; it stays"))
-
-    def _new_file(self, file: FileChange, after: Inventory) -> None:
-        package = file.path.rpartition("/")[0]
-        definition = Definition(f"{file.module}:(module)", file.path, "module", "added", theirs=file.after or "")
-        self.definitions.append(definition)
-        added = {each.path: each.after for each in self.change.files if each.before is None and each.after is not None}
-        layered = self.code.over(dict(added))
-        if not file.path.endswith("__init__.py"):
-            if layered.path_of(package.replace("/", ".")) is None:
-                definition.refuse("not there", f"the release has no package {package.replace('/', '.')}")
-                return
-        elif any(path.startswith(f"{package}/") for path in self.code.paths()):
-            definition.refuse("cannot", "the release has this package without a file of its own, and it is imported")
-            return
-        definition.text = after.text
-        said = new_modules.refusal(layered, file.module, after.tree)
-        if said:
-            definition.refuse("cannot", f"a new module that cannot be taken back: {said}")
-            return
-        for put in new_modules.puts(after.tree):
-            node = ast.parse(put.text).body[0]
-            item = Item(f"statement {put.text}", "statement", node, "", ())
-            one = Definition(f"{file.module}:(module)", file.path, "statement", "added", theirs=put.text)
-            one.order = put.lines[0]
-            self.definitions.append(one)
-            self.items.sides[id(one)] = Sides(None, item, None, inventory(""), after, inventory(""), file.path)
-            placing.place(one, item, self.code, layered, file.path)
-        twice = [place for place, count in Counter(self._places(file.path)).items() if count > 1]
-        if twice:
-            definition.refuse("cannot", f"it sets {twice[0]} twice")
-
-    def _places(self, file: str) -> list[str]:
-        """What the statements of a file put something at."""
-        return [place for each in self.definitions if each.file == file for place in each.also_at]
 
     def _absent_file(self, file: FileChange, before: Inventory, after: Inventory) -> None:
         """The release has no such file: its functions may be in others."""
@@ -206,9 +172,7 @@ class _Carrying:
             if not definition.theirs:  # it is taken away, and refused for that
                 continue
             sides = self.items.sides.get(id(definition))
-            brought = self._new_module_run_by(definition, sides) if sides is not None else ""
-            if brought:
-                self.run_by_packages.add(brought)
+            if sides is not None and self.modules.are_run_by(definition, sides):
                 self.definitions.remove(definition)
                 self.left_out.append(LeftOut(definition.target, "import", "what it imports runs when it goes in place"))
                 continue
@@ -222,34 +186,6 @@ class _Carrying:
             ):
                 self.definitions.remove(definition)
                 self.left_out.append(LeftOut(definition.target, "import", "nothing that is carried uses it"))
-
-    def _new_module_run_by(self, definition: Definition, sides: Sides) -> str:
-        """The module that the change adds and that an import only runs: it goes in place together with it."""
-        new = {each.module for each in self.definitions if each.kind == "module" and each.is_carried}
-        alias, node = sides.new.alias, sides.new.node
-        module = self.code.module_at(sides.place)
-        if alias is None or module is None or sides.old is not None or sides.new.conditions or sides.new.scope:
-            return ""
-        names = {alias.name}
-        if isinstance(node, ast.ImportFrom):
-            names = {self.code.absolute(module, node), f"{self.code.absolute(module, node)}.{alias.name}"}
-        layered = self.code.over({each.file: each.text for each in self.definitions if each.kind == "module"})
-        if not names & new or not module_run_by(sides.new, sides.after, sides.place, layered):
-            return ""
-        return next(iter(names & new))
-
-    def _heed_new_modules(self) -> None:
-        """A module that nothing imports does nothing; what one sets when it is run late would be set too early."""
-        for definition in [each for each in self.definitions if each.kind == "module" and each.is_carried]:
-            if definition.module in self.run_by_packages:
-                continue
-            at_once, late = new_modules.imported_by(definition.module, self.definitions)
-            if not at_once and not late:
-                definition.doubts.append(f"nothing on the release imports {definition.module}")
-            elif not at_once and new_modules.puts(inventory(definition.text).tree):
-                definition.doubts.append(
-                    f"{definition.module} is run by a call, and what it sets would be there before"
-                )
 
     def _lacked(self, definition: Definition, name: str) -> bool:
         """Whether the release's own code uses a name that its module does not bind: an import that was forgotten."""
@@ -304,7 +240,7 @@ class _Carrying:
         self, definition: Definition, surroundings: Surroundings, fresh: frozenset[str]
     ) -> tuple[list[str], list[str]]:
         if definition.kind == "module":
-            return self._judge_module(definition, surroundings, fresh)
+            return new_modules.judge(definition, surroundings, fresh)
         node = parsed(definition.text)
         sides = self.items.sides.get(id(definition))
         if node is None or sides is None:
@@ -315,36 +251,11 @@ class _Carrying:
         in_class = bool(definition.scope)
         new = usage(node, in_class, future)
         if definition.kind == "import":
-            new = Usage(imports=_imports_of(node))
+            new = Usage(imports=imports_of(node))
         elif sides.release is not None:
             new = new - usage(sides.release.node, in_class, future)
         judged = surroundings.judge(module_of(definition.file), definition.scope, node, new, fresh)
         return judged.needs, judged.doubts
-
-    def _judge_module(
-        self, definition: Definition, surroundings: Surroundings, fresh: frozenset[str]
-    ) -> tuple[list[str], list[str]]:
-        """Everything that a new module uses, statement by statement; its functions as methods of what they go to."""
-        needs: list[str] = []
-        doubts: list[str] = []
-        text = inventory(definition.text)
-        future = "annotations" in text.future
-        for node, owner in new_modules.functions(text.tree):
-            used = Usage(imports=_imports_of(node)) if _imports_of(node) else usage(node, bool(owner), future)
-            if owner:
-                used.attributes = {each for each in used.attributes if each.name not in fresh or each.root != "self"}
-            judged = surroundings.judge(module_of(definition.file), owner, node, used, fresh)
-            needs += judged.needs
-            doubts += judged.doubts
-        return list(dict.fromkeys(needs)), list(dict.fromkeys(doubts))
-
-
-def _imports_of(node: ast.stmt) -> set[tuple[str, str]]:
-    if isinstance(node, ast.ImportFrom):
-        return {("." * node.level + (node.module or ""), alias.name) for alias in node.names}
-    if isinstance(node, ast.Import):
-        return {(alias.name, "") for alias in node.names}
-    return set()
 
 
 def _stores(definition: Definition) -> set[str]:

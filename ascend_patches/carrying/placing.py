@@ -57,6 +57,7 @@ def _doubts(target: str, node: ast.Assign, code: Code, layered: Code, module: Mo
         return
     ours = _value(layered, module, node.value)
     if len(there) > 1 or not isinstance(there[0], FunctionNode):
+        # Nothing shows that a class of another release would do as what it takes the place of.
         yield f"it takes the place of {target}, which is no function, or not one alone"
     elif ours is None:
         yield f"it puts at {target} what its text does not show to be a function"

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ascend_patches.carrying.class_bases import end_of_header
+from ascend_patches.carrying.further_bases import end_of_header
 from ascend_patches.carrying.inventory import Inventory, inventory
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition

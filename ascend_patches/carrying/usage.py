@@ -279,6 +279,15 @@ def _bare(node: ast.stmt) -> ast.stmt:
     return node
 
 
+def imports_of(node: ast.stmt) -> set[tuple[str, str]]:
+    """What an import names: modules, each with a name of theirs or with none."""
+    if isinstance(node, ast.ImportFrom):
+        return {("." * node.level + (node.module or ""), alias.name) for alias in node.names}
+    if isinstance(node, ast.Import):
+        return {(alias.name, "") for alias in node.names}
+    return set()
+
+
 def calls_in(node: ast.AST) -> list[Called]:
     """Every call in a definition; ``partial(function, ...)`` and ``kernel[grid](...)`` are calls of the function."""
     unpacked = _unpacked_calls(node)

@@ -177,7 +177,8 @@ def _named(rewrite: Carried, namespace: dict[str, Any]) -> Any:
     first, *rest = inner.split(".")
     value = namespace.get(first, ABSENT)
     for part in rest:
-        value = getattr(value, "__dict__", {}).get(part, ABSENT)
+        owners = value.__mro__ if isinstance(value, type) else (value,)
+        value = next((vars(each)[part] for each in owners if part in getattr(each, "__dict__", {})), ABSENT)
     if value is ABSENT:
         raise TargetError(f"{rewrite.target}: {rewrite.home} has no {rewrite.value}")
     return _WRAPS[wrap](value)

@@ -190,3 +190,23 @@ def test_another_annotation_of_a_field_of_a_dataclass_changes_nothing(tmp_path: 
     model = before.replace("class Meta:", "class Meta(BaseModel):")
     other = after.replace("class Meta:", "class Meta(BaseModel):")
     assert carried(tmp_path / "model", {RUNNER: model}, {RUNNER: model}, {RUNNER: other}).verdict == "partly"
+
+
+def test_taking_away_what_the_release_never_had_is_already_there(tmp_path: Path) -> None:
+    more = BEFORE + "\n        def late(self):\n            return 1\n"
+    assert carried(tmp_path, {RUNNER: BEFORE}, {RUNNER: more}, {RUNNER: BEFORE}).verdict == "already there"
+
+
+def test_taking_away_a_file_that_the_release_never_had_is_already_there(tmp_path: Path) -> None:
+    change = {"vllm_ascend/late.py": "def late():\n    return 1\n"}
+    assert carried(tmp_path, {RUNNER: BEFORE}, change, {}).verdict == "already there"
+
+
+def test_taking_away_what_the_release_has_elsewhere_is_not(tmp_path: Path) -> None:
+    lines = ["def late(self, a, b):", "    first = a + b", "    second = first * 2", "    third = second - a"]
+    late = "\n".join(f"        {line}" for line in [*lines, "    return first, second, third"]) + "\n"
+    before = f"    class Runner:\n        limit = 1\n\n{late}"
+    after = "    class Runner:\n        limit = 1\n"
+    release = {RUNNER: after, "vllm_ascend/other.py": f"    class Other:\n{late}"}
+    result = carried(tmp_path, release, {RUNNER: before}, {RUNNER: after})
+    assert (result.verdict, only(result).verdict) == ("not carried", "not there")

@@ -275,7 +275,9 @@ def _wrong_in_place(rewrite: Carried, lacking_before: Collection[str]) -> list[s
 def _is_kept_original(rewrite: Carried, value: object, path: str) -> bool:
     """Whether an alias keeps what was at a place at which the patch has put something else by now."""
     plain = fingerprints.plain_function(value)
-    return plain is not None and plain.__name__ == path.rpartition(".")[2] and plain.__code__.co_filename != rewrite.file
+    return (
+        plain is not None and plain.__name__ == path.rpartition(".")[2] and plain.__code__.co_filename != rewrite.file
+    )
 
 
 def _wrong_in_module(rewrite: Carried, module: ModuleType) -> list[str]:
@@ -299,7 +301,8 @@ def _owner(rewrite: Carried) -> Any:
 def at_path(value: Any, path: str) -> Any:
     """What a module holds at ``Class.attribute``, as it is held there."""
     for name in path.split(".") if path else ():
-        value = vars(value)[name]
+        owners = value.__mro__ if isinstance(value, type) else (value,)
+        value = next(vars(each)[name] for each in owners if name in vars(each))
     return value
 
 
