@@ -9,6 +9,9 @@ from typing import Any
 from ascend_patches.basics.value import Value
 
 
+_PARTS_OF_COMPLEX = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
+
+
 class Tolerance(Value):
     """The largest error that is rounding, by dtype, as a share of the largest magnitude of what is expected.
 
@@ -21,8 +24,9 @@ class Tolerance(Value):
     float64: float = 1e-12
 
     def of(self, dtype: object) -> float:
-        """The share for a dtype of torch."""
-        return float(getattr(self, str(dtype).removeprefix("torch."), 0.0))
+        """The share for a dtype of torch; of a complex one, that of its parts."""
+        name = str(dtype).removeprefix("torch.")
+        return float(getattr(self, _PARTS_OF_COMPLEX.get(name, name), 0.0))
 
     def close(self, original: Any, patched: Any) -> str | None:
         """What is different beyond rounding, in words; None if nothing is. Containers are compared part by part."""
@@ -50,7 +54,13 @@ def error_of(expected: Any, found: Any) -> float:
     """
     if expected.numel() == 0:
         return 0.0
-    expected, found = (tensor.detach().cpu().double().flatten() for tensor in (expected, found))
+    expected, found = (_numbers(tensor) for tensor in (expected, found))
+    if not expected.is_floating_point():
+        same = bool((expected == found).all())
+        expected, found = expected.double(), found.double()
+        if not same and bool((expected == found).all()):  # apart by less than a double can say of numbers so large
+            return math.inf
+    expected, found = expected.double(), found.double()
     finite = expected.isfinite()
     unlike = (expected != found) & ~(expected.isnan() & found.isnan())
     if bool((unlike & ~(finite & found.isfinite())).any()):
@@ -60,6 +70,12 @@ def error_of(expected: Any, found: Any) -> float:
     largest = float(expected[finite].abs().max())
     difference = float((expected[finite] - found[finite]).abs().max())
     return difference / largest if largest else difference
+
+
+def _numbers(tensor: Any) -> Any:
+    """Its numbers in a row, on the host; of a complex one the real and the imaginary parts."""
+    flat = tensor.detach().cpu().flatten()
+    return flat.resolve_conj().contiguous().view(flat.real.dtype) if flat.is_complex() else flat
 
 
 def _pairs(expected: Any, found: Any, where: str) -> Iterator[tuple[str, Any, Any]]:

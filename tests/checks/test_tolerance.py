@@ -18,6 +18,7 @@ from ascend_patches.patches import PATCHES
 
 CLOSE = Tolerance()
 ONE = torch.tensor([1.0, -4.0])
+TURNED = torch.tensor([0.5 + 1j, 0.25 - 1j])
 
 
 @dataclass
@@ -34,6 +35,9 @@ class Result:
         pytest.param(ONE.bfloat16(), ONE.bfloat16() * 1.01, id="rounding of bfloat16"),
         pytest.param(torch.tensor([math.nan, math.inf]), torch.tensor([math.nan, math.inf]), id="no numbers"),
         pytest.param(torch.empty(0), torch.empty(0), id="nothing"),
+        pytest.param(TURNED, TURNED * (1 + 1e-6), id="rounding of complex numbers"),
+        pytest.param(TURNED.conj(), TURNED.conj().resolve_conj(), id="complex numbers that are conjugated lazily"),
+        pytest.param(torch.tensor(1j), torch.tensor(1j), id="one complex number"),
         pytest.param({"a": [ONE, None]}, {"a": [ONE, None]}, id="containers"),
         pytest.param(Result(ONE, [1]), Result(ONE, [1]), id="dataclasses"),
         pytest.param(np.arange(3), np.arange(3), id="arrays of numpy"),
@@ -51,6 +55,9 @@ def test_close(original: Any, patched: Any) -> None:
         pytest.param(ONE, ONE[:1], "shape torch.Size([1]) instead of torch.Size([2])", id="a shape"),
         pytest.param(ONE, ONE.half(), "dtype torch.float16 instead of torch.float32", id="a dtype"),
         pytest.param(torch.tensor([1]), torch.tensor([2]), "off by 1 of", id="an integer"),
+        pytest.param(torch.tensor([2**53]), torch.tensor([2**53 + 1]), "off by inf of", id="a large integer"),
+        pytest.param(torch.tensor([True, False]), torch.tensor([True, True]), "off by 1 of", id="a truth"),
+        pytest.param(TURNED, TURNED.conj(), "off by 2 of the largest value, where 1e-05", id="an imaginary part"),
         pytest.param(ONE, torch.tensor([1.0, math.nan]), "off by inf of", id="no number"),
         pytest.param(ONE, None, "None instead of a tensor [2] of torch.float32", id="nothing"),
         pytest.param({"a": [ONE, 1]}, {"a": [ONE, 2]}, "['a'][1]: 2 instead of 1", id="a part"),
