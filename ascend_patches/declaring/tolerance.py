@@ -8,7 +8,6 @@ from typing import Any
 
 from ascend_patches.basics.value import Value
 
-
 _PARTS_OF_COMPLEX = {"complex32": "float16", "complex64": "float32", "complex128": "float64"}
 
 
