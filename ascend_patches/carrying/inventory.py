@@ -101,6 +101,7 @@ def inventory(text: str) -> Inventory:
     return Inventory(text)
 
 
+@lru_cache(maxsize=4096)
 def parsed(text: str) -> ast.stmt | None:
     """One definition with its own indentation as a tree."""
     try:

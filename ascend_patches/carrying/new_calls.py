@@ -7,7 +7,7 @@ import ast
 from ascend_patches.carrying import call_fit
 from ascend_patches.carrying.inferring import Inference
 from ascend_patches.carrying.inventory import FunctionNode
-from ascend_patches.carrying.release_code import ClassPlace, Code, Module, unguarded
+from ascend_patches.carrying.release_code import ClassPlace, Code, Module
 from ascend_patches.carrying.standard import is_of_torch, standard_names
 from ascend_patches.carrying.usage import Called, dotted
 from ascend_patches.carrying.using import functions_named
@@ -129,8 +129,8 @@ class Calls:
         counts: set[int] = set()
         for path in self.release.with_word(name):
             module = self.release.module_at(path)
-            for node in unguarded(module.inventory.tree) if module is not None else ():
-                if isinstance(node, ast.Call) and dotted(node.func).removesuffix(".default") == call.callee:
+            for node in module.plain_calls if module is not None else ():
+                if dotted(node.func).removesuffix(".default") == call.callee:
                     known |= {keyword.arg for keyword in node.keywords if keyword.arg}
                     counts.add(len(node.args))
         unknown = [keyword for keyword in call.keywords if keyword not in known]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from ascend_patches.carrying.change import module_of
@@ -163,7 +164,8 @@ def judge(definition: Definition, surroundings: Surroundings, fresh: frozenset[s
     for node, owner in functions(text.tree):
         used = Usage(imports=imports_of(node)) if imports_of(node) else usage(node, bool(owner), future)
         if owner:
-            used.attributes = {each for each in used.attributes if each.name not in fresh or each.root != "self"}
+            others = {each for each in used.attributes if each.name not in fresh or each.root != "self"}
+            used = replace(used, attributes=others)
         judged = surroundings.judge(module_of(definition.file), owner, node, used, fresh)
         needs += judged.needs
         doubts += judged.doubts

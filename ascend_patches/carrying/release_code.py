@@ -17,6 +17,7 @@ from ascend_patches.carrying.usage import Called, calls_in, dotted
 from ascend_patches.errors import CarryError
 
 _HOPS = 24
+_ASKED = 100
 _WORD = re.compile(r"\w+")
 
 
@@ -36,6 +37,11 @@ class Module:
         """The attributes that it reads without a question about versions or features around them, dotted and bare."""
         nodes = [node for node in unguarded(self.inventory.tree) if isinstance(node, ast.Attribute)]
         return frozenset(name for node in nodes for name in (node.attr, dotted(node)) if name)
+
+    @cached_property
+    def plain_calls(self) -> list[ast.Call]:
+        """Its calls without a question about versions or features around them."""
+        return [node for node in unguarded(self.inventory.tree) if isinstance(node, ast.Call)]
 
     @cached_property
     def at_import(self) -> list[Ran]:
@@ -111,6 +117,7 @@ class Code:
         self._members: dict[str, dict[str, list[ast.AST]]] = {}
         self._texts: dict[str, str | None] = {}
         self._below: Code | None = None
+        self._asked = 0
         self._words: dict[str, list[str]] | None = None
 
     def over(self, files: dict[str, str | None]) -> Code:
@@ -144,11 +151,19 @@ class Code:
             found = [path for path in self._below.with_word(word) if path not in self._overlay]
             found += [path for path, text in self._overlay.items() if word in (text or "")]
             return sorted(found, key=lambda path: path.partition("/")[0] != self.packages[0])
-        if self._words is None:
-            self._words = _words_of({path: self.text(path) or "" for path in self.paths()})
-        words = self._words
+        if self._words is None and self._asked < _ASKED:
+            # To look through all texts is quick; to know all their words pays where many are asked for.
+            self._asked += 1
+            return [path for path in self.paths() if word in (self.text(path) or "")]
+        words = self.words()
         rarest = min((words.get(each, []) for each in _WORD.findall(word)), key=len, default=list(self.paths()))
         return [path for path in rarest if word in (self.text(path) or "")]
+
+    def words(self) -> dict[str, list[str]]:
+        """Which files have a word, for all words: to be asked for first where many changes are looked at."""
+        if self._words is None:
+            self._words = _words_of({path: self.text(path) or "" for path in self.paths()})
+        return self._words
 
     def module(self, name: str) -> Module | None:
         """A module by name; None where there is none, or where its text is no Python."""

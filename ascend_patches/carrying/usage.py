@@ -7,6 +7,7 @@ import builtins
 import copy
 import symtable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from ascend_patches.carrying.inventory import FunctionNode
 
@@ -79,8 +80,12 @@ class Usage:
         )
 
 
+@lru_cache(maxsize=8192)
 def usage(node: ast.stmt, in_class: bool = False, future_annotations: bool = False) -> Usage:
-    """What a definition uses that is not its own. Annotations count where they are evaluated."""
+    """What a definition uses that is not its own. Annotations count where they are evaluated.
+
+    It is kept for the next one that asks: nobody changes it.
+    """
     stripped = _without_annotations(copy.deepcopy(node), future_annotations)
     found = Usage(globals=_globals(stripped, in_class))
     guarded = _guarded_attributes(stripped)
