@@ -23,7 +23,7 @@ def foresee(patch: Patch, choice: Choice, where: Environment, lock: Lock, code: 
     from ascend_patches.deciding.signatures import misfit
 
     for rewrite in decision.variant.rewrites:
-        if isinstance(rewrite, Carried) and rewrite.kind == "added" and not isinstance(code.find(rewrite.target), str):
+        if isinstance(rewrite, Carried) and _is_there(rewrite, code):
             reason = f"{rewrite.target}: the change adds this name, and it is there already"
             return decision._replace(verdict="fail", reason=reason, kind="")
         difference = misfit(rewrite, code)
@@ -31,3 +31,10 @@ def foresee(patch: Patch, choice: Choice, where: Environment, lock: Lock, code: 
             reason = f"{rewrite.target}: the replacement does not fit: {difference}"
             return decision._replace(verdict="fail", reason=reason, kind="")
     return decision
+
+
+def _is_there(rewrite: Carried, code: Sources) -> bool:
+    """Whether the code has what a carried change would add to it."""
+    if rewrite.kind == "module":
+        return code.has(rewrite.home)
+    return rewrite.kind == "added" and not isinstance(code.find(rewrite.target), str)
