@@ -14,11 +14,10 @@ from ascend_patches.carrying.at_import import Ran, run_at_import
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory
 from ascend_patches.carrying.usage import Called, calls_in, dotted
+from ascend_patches.carrying.words import Words
 from ascend_patches.errors import CarryError
 
 _HOPS = 24
-_ASKED = 100
-_WORD = re.compile(r"\w+")
 
 
 @dataclass
@@ -117,8 +116,6 @@ class Code:
         self._members: dict[str, dict[str, list[ast.AST]]] = {}
         self._texts: dict[str, str | None] = {}
         self._below: Code | None = None
-        self._asked = 0
-        self._words: dict[str, list[str]] | None = None
 
     def over(self, files: dict[str, str | None]) -> Code:
         """The same tree with some files replaced, added or taken away."""
@@ -151,19 +148,12 @@ class Code:
             found = [path for path in self._below.with_word(word) if path not in self._overlay]
             found += [path for path, text in self._overlay.items() if word in (text or "")]
             return sorted(found, key=lambda path: path.partition("/")[0] != self.packages[0])
-        if self._words is None and self._asked < _ASKED:
-            # To look through all texts is quick; to know all their words pays where many are asked for.
-            self._asked += 1
-            return [path for path in self.paths() if word in (self.text(path) or "")]
-        words = self.words()
-        rarest = min((words.get(each, []) for each in _WORD.findall(word)), key=len, default=list(self.paths()))
-        return [path for path in rarest if word in (self.text(path) or "")]
+        return self.words.files_with(word)
 
-    def words(self) -> dict[str, list[str]]:
-        """Which files have a word, for all words: to be asked for first where many changes are looked at."""
-        if self._words is None:
-            self._words = _words_of({path: self.text(path) or "" for path in self.paths()})
-        return self._words
+    @cached_property
+    def words(self) -> Words:
+        """Which files have a word."""
+        return Words(self.paths(), lambda path: self.text(path) or "")
 
     def module(self, name: str) -> Module | None:
         """A module by name; None where there is none, or where its text is no Python."""
@@ -395,15 +385,6 @@ def other_binding(code: Code, path: str, item: Item) -> str:
             ):
                 return ast.unparse(node)
     return ""
-
-
-def _words_of(texts: dict[str, str]) -> dict[str, list[str]]:
-    """The files that have a word, for every word."""
-    found: dict[str, list[str]] = {}
-    for path, text in texts.items():
-        for each in set(_WORD.findall(text)):
-            found.setdefault(each, []).append(path)
-    return found
 
 
 def read_module(code: Code, name: str) -> Module | None:

@@ -121,7 +121,7 @@ def judge(arguments: argparse.Namespace, release: str) -> tuple[list[Verdict], d
         for where, commit in chosen
     ]
     # What is read of the release before the workers start is read once.
-    code.words()
+    code.words.know_all()
     patches: dict[str, proving.Written] = {}
     tasks = [commit.sha for _, commit in chosen]
     opened = partial(_open, arguments.repo, code, arguments.with_prerequisites)
