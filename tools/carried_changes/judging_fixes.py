@@ -5,6 +5,7 @@
     tools/carried --repo CLONE --write                and keep docs/carried.json and docs/carried.md
     tools/carried --repo CLONE --write --only COMMIT  judge some again, and leave the other verdicts as they are
     tools/carried --repo CLONE --with-prerequisites 3 and say which can be carried after up to three earlier ones
+    tools/carried --repo CLONE --with-prerequisites 3 --unsearched --write      go on where such a run was ended
     tools/carried --repo CLONE --having carried       judge those again whose kept verdict is one of these
     tools/carried --repo CLONE --prove                and put each that is carried in place on its release
     tools/carried --repo CLONE --own-tests            and run its own tests, without the patch and with it
@@ -16,6 +17,8 @@ patched, no patch being on, that is said with the error.
 With --own-tests only the changes are judged that have unit tests; a carried one runs them on the emulated NPU of its
 release. A test that fails without the patch only because a name is missing is counted apart.
 
+With --write each verdict is kept as it is found; several runs may keep theirs side by side.
+
 Each change is judged within --limit seconds. Without --prove and --own-tests nothing is executed or imported: the code
 is read from the releases that `tools/upstream fetch` brought, and from a clone of vllm-ascend with its tags and release
 branches.
@@ -24,10 +27,13 @@ branches.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +69,9 @@ def main() -> int:
         "--with-prerequisites", type=int, default=0, metavar="N", help="carry up to N earlier ones first"
     )
     parser.add_argument("--having", nargs="+", default=[], metavar="VERDICT", help="only changes with these verdicts")
+    parser.add_argument(
+        "--unsearched", action="store_true", help="only changes of which earlier ones were not looked for yet"
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="COMMIT", help="only these changes")
     parser.add_argument("--limit", type=float, default=_LIMIT, metavar="SECONDS", help="for one change; default 120")
     parser.add_argument("--jobs", type=int, default=_WORKERS, metavar="N", help="processes that judge; default 2")
@@ -136,6 +145,8 @@ def judge(arguments: argparse.Namespace, release: str) -> tuple[list[Verdict], d
         earlier = kept.get("prerequisites")
         verdict = f"{kept['verdict']}{', carried after ' + ', '.join(earlier) if earlier else ''}"
         verdict += f" [{searched}]" if searched else ""
+        if arguments.write:
+            keep(release, [kept])
         print(f"{release} {kept['where']} {kept['commit']} {verdict} ({seconds:.1f} s): {kept['subject']}", flush=True)
     return verdicts, patches
 
@@ -150,6 +161,9 @@ def _chosen(arguments: argparse.Namespace, release: str) -> list[tuple[str, Comm
             chosen = [(where, each) for where, each in chosen if by_their_tests.has_own_tests(clone.change(each.sha))]
     if arguments.only:
         chosen = [(where, each) for where, each in chosen if each.sha.startswith(tuple(arguments.only))]
+    if arguments.unsearched:
+        asked = {each["commit"] for each in _kept().get(release, []) if "prerequisites" in each}
+        chosen = [(where, each) for where, each in chosen if each.sha[:10] not in asked]
     if arguments.having:
         chosen = [(where, each) for where, each in chosen if known.get(each.sha[:10]) in arguments.having]
     return chosen
@@ -221,7 +235,11 @@ def _renewed(before: Verdict, now: Verdict) -> Verdict:
 
 def keep(release: str, verdicts: list[Verdict]) -> None:
     """Put verdicts into the page and its data; those that were judged before and are not among them stay."""
-    file = DOCS / "carried.json"
+    with _alone():
+        _keep(release, verdicts)
+
+
+def _keep(release: str, verdicts: list[Verdict]) -> None:
     known = _kept()
     news = {each["commit"]: each for each in verdicts}
     before = known.get(release, [])
@@ -231,5 +249,16 @@ def keep(release: str, verdicts: list[Verdict]) -> None:
         f"{json.dumps(each)}: [\n" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in ordered[each]) + "\n]"
         for each in ordered
     )
-    file.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    (DOCS / "carried.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     (DOCS / "carried.md").write_text(page.written(ordered), encoding="utf-8")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other run is writing."""
+    folder = os.open(DOCS, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
