@@ -199,3 +199,17 @@ def test_a_clone_without_the_tag_of_the_release_says_so(tmp_path: Path, capsys: 
     asked = ["carry", "--repo", str(folder), "HEAD", "--onto", str(release), "--with-prerequisites", "1"]
     assert command_line.main(asked) == 1
     assert "no tag v0.18.0" in capsys.readouterr().err
+
+
+def test_a_module_that_an_earlier_change_added_comes_with_it(tmp_path: Path) -> None:
+    halves = "def half(x):\n    return x / 2\n"
+    mended = "from vllm_ascend.halves import half\n\n\n" + FIRST.replace("first = x\n", "first = half(x)\n")
+    folder = clone_of(
+        tmp_path,
+        ("Begin", {RUNNER: FIRST}),
+        ("[Perf] Halves (#5)", {"vllm_ascend/halves.py": halves, OTHER: "A = 1\n"}),
+        ("[BugFix] Mend it (#7)", {RUNNER: mended}),
+    )
+    found = carried(tmp_path, folder, {RUNNER: FIRST}, 1)
+    assert [each.commit.number for each in found.prerequisites] == ["5"], [each.as_json() for each in found.definitions]
+    assert same(found.files["vllm_ascend/halves.py"], halves)

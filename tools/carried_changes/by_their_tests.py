@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from releases import dependencies, runner
 from releases.pairs import find
@@ -31,15 +31,16 @@ def has_own_tests(change: Change) -> bool:
     return any(own_tests.can_run(file.path) for file in own_tests.touches_tests(change))
 
 
-def prove_all(repo: str, release: str, patches: Mapping[str, Written], say: Callable[[str], None]) -> dict[str, Proof]:
-    """The proof of every patch whose change has tests of its own, by commit."""
+def prove_all(
+    repo: str, release: str, patches: Mapping[str, Written], say: Callable[[str], None]
+) -> Iterator[tuple[str, Proof]]:
+    """The commit and the proof of every patch whose change has tests of its own, as they come."""
     store = Store(default_root(), runner.interpreter())
     pair = find(f"vllm-ascend=={release}")
     store.fetch([*dependencies.needed(pair), *_BESIDE], say)
     base = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
     base = runner.environment(pair, store, base)
     base["PYTHONPATH"] = os.pathsep.join([base["PYTHONPATH"], str(store.assemble("own-tests", _BESIDE))])
-    found: dict[str, Proof] = {}
     with Clone(repo) as clone:
         around = own_tests.of_clone(clone, clone.commit(f"v{release}"))
         for commit, patch in patches.items():
@@ -47,12 +48,11 @@ def prove_all(repo: str, release: str, patches: Mapping[str, Written], say: Call
             if not has_own_tests(change):
                 continue
             tests = own_tests.of_change(change, around)
-            found[commit] = prove.prove(tests, patch.files, patch.name, (), base)
-            proof = found[commit]
+            proof = prove.prove(tests, patch.files, patch.name, (), base)
             say(f"{release} {commit} {proof.shown}: {'; '.join(proof.sentences)}: {change.subject}")
             for problem in proof.problems:
                 say(f"    {problem}")
-    return found
+            yield commit, proof
 
 
 def kept(proof: Proof) -> Tests:

@@ -84,14 +84,7 @@ def main() -> int:
                 counted = Counter(each["verdict"] for each in verdicts if each["where"] == where)
                 print(f"{release}, {where}: {dict(counted)}", flush=True)
             if arguments.own_tests:
-                proofs = by_their_tests.prove_all(arguments.repo, release, patches, _say)
-                for each in verdicts:
-                    if each["commit"] in proofs:
-                        each["tests"] = by_their_tests.kept(proofs[each["commit"]])
-                counted = Counter(proof.shown for proof in proofs.values())
-                print(
-                    f"{release}: of {len(proofs)} carried changes with tests of their own: {dict(counted)}", flush=True
-                )
+                _prove_by_tests(arguments, release, verdicts, patches)
             if arguments.prove:
                 wrong += _prove(release, patches, verdicts)
             if arguments.write:
@@ -100,6 +93,20 @@ def main() -> int:
         print(f"carried: {error}", file=sys.stderr)
         return 1
     return 1 if wrong else 0
+
+
+def _prove_by_tests(
+    arguments: argparse.Namespace, release: str, verdicts: list[Verdict], patches: dict[str, proving.Written]
+) -> None:
+    """Run the tests of each change that is carried, and keep what they show as it is found."""
+    by_commit = {each["commit"]: each for each in verdicts}
+    shown: Counter[str] = Counter()
+    for commit, proof in by_their_tests.prove_all(arguments.repo, release, patches, _say):
+        shown[proof.shown] += 1
+        by_commit[commit]["tests"] = by_their_tests.kept(proof)
+        if arguments.write:
+            keep(release, [by_commit[commit]])
+    print(f"{release}: of {shown.total()} carried changes with tests of their own: {dict(shown)}", flush=True)
 
 
 def _prove(release: str, patches: dict[str, proving.Written], verdicts: list[Verdict]) -> int:
