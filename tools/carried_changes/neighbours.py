@@ -91,7 +91,7 @@ def file_of(path: str, old: Code, new: Code, newer: str) -> FileOf:
     wrong += [
         f"{each.target} is {each.verdict} on the newer release itself"
         for each in again.definitions
-        if each.verdict != "already there"
+        if each.verdict != "already there" and each.path in inventory(new.text(path) or "").items
     ]
     # The older release is what the change was made to: nothing of it can have moved, be gone or be in conflict.
     wrong += [
