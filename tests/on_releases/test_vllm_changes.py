@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from carried_changes.neighbours import counted, files_between
+from carried_changes.between_releases import counted, files_between
 from releases import runner
 from releases.store import Distribution, Store, default_root
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from carried_changes.neighbours import FileOf, counted, files_between, page
+from carried_changes.between_releases import FileOf, counted, files_between, page
 from carrying.made_releases import code
 
 OLD = {
