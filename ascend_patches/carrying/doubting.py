@@ -7,14 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ascend_patches.carrying import call_fit, merging, new_modules, reaching, users_fit
+from ascend_patches.carrying import call_fit, merging, new_modules, overriding, reaching, users_fit
 from ascend_patches.carrying.inventory import FunctionNode, inventory, parsed
 from ascend_patches.carrying.merging import Merged, Unit
 from ascend_patches.carrying.other_meanings import other_meanings
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.carrying.sides import Sides
-from ascend_patches.carrying.statement_text import assigned, read
+from ascend_patches.carrying.statement_text import assigned, read, read_dotted
 from ascend_patches.carrying.usage import usage
 from ascend_patches.carrying.using import readers
 
@@ -67,6 +67,8 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code,
             definition.doubts += other_meanings(definition, pair, release, upstream, touched)
         if definition.verdict == "added" and definition.kind in ("function", "class"):
             _unused(definition, carried)
+            if upstream is not None:
+                definition.doubts += _overriding(definition, pair, carried, upstream)
     _pointless(result)
 
 
@@ -79,6 +81,20 @@ def _of_module(
     for one, item in new_modules.parts(definition):
         pair = Sides(None, item, None, inventory(""), text, inventory(""), definition.file)
         yield from other_meanings(one, pair, here, there, {*touched, one.target})
+        if item.kind == "class":
+            yield from _overriding(one, pair, here, there)
+
+
+def _overriding(definition: Definition, pair: Sides, here: Code, upstream: Code) -> Iterator[str]:
+    """What an added class, or an added method, overrides."""
+    if definition.kind == "class":
+        place = here.class_at(definition.module, definition.path)
+        if place is not None:
+            yield from overriding.of_class(place, here, upstream)
+    elif definition.scope:
+        place = here.class_at(definition.module, definition.scope)
+        if place is not None and isinstance(pair.new.node, FunctionNode):
+            yield from overriding.of_method(place, definition.path.rpartition(".")[2], here, upstream)
 
 
 def _other_difference(
@@ -130,19 +146,19 @@ def _there_already(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[
 def _other_values(
     base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]
 ) -> list[str]:
-    """Local names that the change reads and that the release computes in another way.
+    """Local names, and attributes, that the change reads and that the release computes in another way.
 
     Where the same statement of the same block sets a name right before all that newly reads it, no other counts.
     """
     inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
     deleted = Counter(unit.code for unit in base) - Counter(unit.code for unit in theirs)
-    used = {name for code in inserted for name in read(code)} - {name for code in deleted for name in read(code)}
+    used, before_it = ({name for code in row for name in read(code) | read_dotted(code)} for row in (inserted, deleted))
     found = []
-    for name in sorted(used):
+    for name in sorted(used - before_it):
         before = Counter(unit.code for unit in base if name in assigned(unit.code))
         now = Counter(unit.code for unit in ours if name in assigned(unit.code))
         if before != now and not reaching.set_alike(
-            name, [code for code in inserted if name in read(code)], theirs, merged
+            name, [code for code in inserted if name in read(code) | read_dotted(code)], theirs, merged
         ):
             found.append(f"the change reads {name}, which the release computes in another way")
     return found

@@ -26,6 +26,11 @@ def place(definition: Definition, item: Item, code: Code, layered: Code, file: s
     if not code.is_ours(target.partition(":")[0]) or code.path_of(target.partition(":")[0]) is None:
         definition.refuse("cannot", f"it sets {target}, which is not of the release's packages")
         return
+    value = _name_of(item.node.value)
+    source = captures.place_of(layered, module, value) if "." in value else f"{module.name}:{value}"
+    if source is None or (code.is_ours(source.partition(":")[0]) and not _at(layered, source)):
+        definition.refuse("cannot", f"needs {value}, which the release does not have")
+        return
     definition.refuse("added", "")
     definition.text, definition.also_at, definition.target = ast.unparse(item.node), (target,), target
     definition.doubts += dict.fromkeys(_doubts(target, item.node, code, layered, module))
@@ -52,7 +57,7 @@ def _doubts(target: str, node: ast.Assign, code: Code, layered: Code, module: Mo
     name = target.rpartition(":")[2].rpartition(".")[2]
     there = _at(code, target)
     if not there:
-        if not _is_read(layered, name, node):
+        if not _is_read(layered, name, module):
             yield f"nothing on the release has or reads {target}"
         return
     ours = _value(layered, module, node.value)
@@ -91,21 +96,27 @@ def _names(parameters: str, in_class: bool) -> str:
 
 def _value(layered: Code, module: Module, value: ast.expr) -> FunctionDef | None:
     """The function that a value is."""
-    text = named_value(value)
-    name = text.partition("(")[2].rstrip(")") or text
+    name = _name_of(value)
     if "." in name:
         found = captures.place_of(layered, module, name)
         return function_at(layered, found) if found is not None else None
     return function_at(layered, f"{module.name}:{name}")
 
 
-def _is_read(layered: Code, name: str, node: ast.Assign) -> bool:
-    """Whether any code, that of the change among it, reads an attribute of that name."""
-    for path in layered.with_word(name):
-        module = layered.module_at(path)
-        if module is not None and name in module.read:
+def _name_of(value: ast.expr) -> str:
+    """The name in a value, without what it is wrapped in."""
+    text = named_value(value)
+    return text.partition("(")[2].rstrip(")") or text
+
+
+def _is_read(layered: Code, name: str, own: Module) -> bool:
+    """Whether any code reads an attribute of that name; of the module that sets it, any function."""
+    functions = [item.node for items in own.inventory.items.values() for item in items if item.kind == "function"]
+    for node in (inner for function in functions for inner in ast.walk(function)):
+        if isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load):
             return True
-    return False
+    modules = [layered.module_at(path) for path in layered.with_word(name)]
+    return any(module is not None and module.name != own.name and name in module.read for module in modules)
 
 
 def _taken_by_patches(code: Code, target: str, own: Module) -> Iterator[str]:

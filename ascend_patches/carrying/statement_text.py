@@ -27,6 +27,15 @@ def read(code: str) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
+def read_dotted(code: str) -> set[str]:
+    """The attributes of named things that a statement reads, as ``a.b.c``."""
+    tree = statement(code)
+    if tree is None:
+        return set()
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)]
+    return {name for name in map(dotted, nodes) if name}
+
+
 def statement(code: str) -> ast.AST | None:
     """A unit's code as a tree; None where it is none by itself."""
     text = code.removeprefix("else: ").removeprefix("finally: ")

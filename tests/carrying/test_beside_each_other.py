@@ -63,6 +63,13 @@ def test_where_they_meet_there_is_no_merge(tmp_path: Path, theirs: tuple[str, st
     assert of(tmp_path, theirs, release)[0] == "not carried"
 
 
+def test_what_reads_an_attribute_that_the_release_computes_otherwise_is_doubted(tmp_path: Path) -> None:
+    base = BASE.replace("first = ", "self.first = first = ")
+    after = base.replace("tokens[1]", "tokens[1] + self.first")
+    result = carried(tmp_path, {RUNNER: base.replace("tokens[0]", "tokens[-1]")}, {RUNNER: base}, {RUNNER: after})
+    assert (result.verdict, "reads self.first" in " ".join(result.doubts)) == ("review", True)
+
+
 def test_what_reads_a_value_that_the_release_computes_otherwise_is_doubted(tmp_path: Path) -> None:
     verdict, _ = of(tmp_path, ("tokens[1]", "tokens[1] + first"), ("tokens[0]", "tokens[-1]"))
     assert verdict == "review"

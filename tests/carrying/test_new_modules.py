@@ -136,6 +136,9 @@ def of(tmp_path: Path, module: str, release: dict[str, str] | None = None) -> tu
         ("Parser.clean = staticmethod(_clean)", "Parser.clean = _clean", "another kind of method"),
         ("def _parse(self", "async def _parse(self", "asynchronous"),
         ("Parser.clean = ", "Parser.tidy = ", "nothing on the release has or reads"),
+        # the release has no such method: nothing calls what would be put there
+        ("Parser.parse", "Parser.parse_all", "needs Parser.parse_all"),
+        ("Parser._original_parse = Parser.parse", "Parser._original_parse = Parser.gone", "needs Parser.gone"),
         ("Parser.sep", "Parser.sep", ""),
     ],
 )
@@ -179,3 +182,38 @@ def test_an_import_under_a_condition_is_no_carried_module(tmp_path: Path) -> Non
     package = RELEASE[PACKAGE] + "if len(__name__) > 3:\n    import vllm_ascend.patch.platform.patch_parser\n"
     result = carried(tmp_path, RELEASE, {path: RELEASE[path] for path in (PACKAGE, TOOLS)}, {**FIXED, PACKAGE: package})
     assert result.verdict in ("partly", "not carried", "review")
+
+
+BASES = "vllm_ascend/bases.py"
+BASE = """
+    class Base:
+        def plan(self, size):
+            return size + 1
+
+        def other(self):
+            return 1
+"""
+MADE = "from vllm_ascend.bases import Base\n\n\nclass Made(Base):\n    def plan(self, size):\n        return size\n"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "verdict"),
+    [
+        (BASE, "carried"),
+        (BASE.replace("size + 1", "kernel(size)"), "review"),
+        (BASE.replace("return 1", "return 2"), "carried"),
+        (BASE.replace("def plan", "def planned"), "review"),
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_class_that_overrides_what_was_another_function_may_mend_nothing(
+    tmp_path: Path, upstream: str, verdict: str, whole: bool
+) -> None:
+    """The release's own function may never have had what the override is there to mend."""
+    release = {TOOLS: RELEASE[TOOLS], BASES: BASE, "vllm_ascend/uses.py": "from vllm_ascend.tools import tool\n"}
+    uses = "\n\ndef tool(x):\n    return Made().plan(x)\n"
+    new = {"vllm_ascend/made.py": MADE, TOOLS: f"from vllm_ascend.made import Made\n{uses}"}
+    if not whole:
+        new = {TOOLS: f"{MADE}{uses}"}
+    result = carried(tmp_path, release, {TOOLS: RELEASE[TOOLS], BASES: upstream}, {**new, BASES: upstream})
+    assert result.verdict == verdict, [each.as_json() for each in result.definitions]
