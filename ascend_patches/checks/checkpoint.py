@@ -15,6 +15,7 @@ import torch
 
 from ascend_patches.checks import emulation, world
 from ascend_patches.checks.check import WITH_VLLM_ASCEND, Call, Check
+from ascend_patches.checks.encoder import fill, moved
 from ascend_patches.checks.encoders import EVERY_ENCODER, Encoder, Grids
 from ascend_patches.checks.more_encoders import IN_FLOAT32
 from ascend_patches.checks.whole_encoders import widened
@@ -106,11 +107,9 @@ class Checkpoint:
             if missing:
                 raise CheckpointError(f"{self.folder} has no weights for {missing[0]} and {len(missing) - 1} others")
         else:
-            generator = torch.Generator().manual_seed(3)
-            for parameter in model.parameters():
-                parameter.data = (torch.randn(parameter.shape, generator=generator) * 0.02).to(parameter.dtype)
+            fill(model, 0.02)
         world.finish(model, as_on_an_npu=True)
-        return model.to("npu")
+        return moved(model)
 
     def grid(self, width: int, height: int, frames: int = 1) -> list[int]:
         """The patches of a picture of so many pixels, or of a video: frames, rows and columns."""

@@ -50,20 +50,22 @@ class Encoder:
     def made(self, layers: int, dtype: torch.dtype, *, prefix: str = "visual", as_on_an_npu: bool = True) -> Any:
         """A small one with weights that are the same whenever it is made."""
         model = self.constructed(lambda module: self.small(module, layers), dtype, prefix=prefix)
-        generator = torch.Generator().manual_seed(3)
-        for parameter in model.parameters():
-            parameter.data = (torch.randn(parameter.shape, generator=generator) * 0.1).to(dtype)
+        fill(model, 0.1, dtype)
         world.finish(model, as_on_an_npu=as_on_an_npu)
-        return model.to("npu")
+        return moved(model)
 
     def constructed(self, configuration: Callable[[Any], Any], dtype: torch.dtype, *, prefix: str = "visual") -> Any:
-        """One on the host, with the weights that it was made with."""
+        """One on the device, with the weights that it was made with.
+
+        It is made there, as a service makes its model: a parameter that is moved there later is one of torch's, and
+        what torch does with those that the release's layers make takes another time. Some make a table on the host.
+        """
         world.enter()
         module = importlib.import_module(self.path)
         before = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
-            with world.configured():
+            with world.configured(), torch.device("npu"):
                 return self.construct(module, configuration(module), prefix).eval()
         finally:
             torch.set_default_dtype(before)
@@ -86,6 +88,22 @@ class Encoder:
         count = sum(frames * rows * columns for frames, rows, columns in grids)
         shape = shape or self.patch(SimpleNamespace(patch_size=PATCH))
         return torch.randn(count, *shape, generator=generator).to(dtype).to("npu")
+
+
+def fill(model: Any, scale: float, dtype: torch.dtype | None = None) -> None:
+    """Give a model's parameters values that are the same whenever it is filled, of their own type or of another."""
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        values = torch.randn(parameter.shape, generator=generator, device="cpu") * scale
+        parameter.data = values.to(dtype or parameter.dtype).to(parameter.device)
+
+
+def moved(model: Any) -> Any:
+    """With what it made on the host on the device as well, and parameters as they are."""
+    for part in model.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            part._buffers[name] = buffer.to("npu")
+    return model
 
 
 def given(constructor: Any, **arguments: Any) -> Any:

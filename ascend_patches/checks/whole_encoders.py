@@ -30,12 +30,20 @@ def exact(title: str, layers: int, grids: Grids, dtype: torch.dtype) -> torch.Te
 def widened(model: Any) -> Any:
     """A copy of the model in float64 on the host, whose layers are no longer those of a release."""
     # A copy, because models of one process share what releases keep, such as tables of cos and sin.
-    model = copy.deepcopy(model).to("cpu", torch.float64)
+    model = copied(model).to("cpu", torch.float64)
     for layer in model.modules():
         for kind, computed in _LAYERS.items():
             if kind in {base.__name__ for base in type(layer).__mro__}:
                 layer.forward = partial(computed, layer)
     return model
+
+
+def copied(model: Any) -> Any:
+    """A copy of a model, with parameters of the classes that it has: vLLM's cannot be made as torch copies its own."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = torch.Tensor._make_subclass(type(parameter), parameter.data.clone(), False)
+    return copy.deepcopy(model, memo)
 
 
 def attention(

@@ -7,6 +7,7 @@ weights and methods may change between two; what goes for a class is settled onc
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from operator import itemgetter
 from typing import Any
 
@@ -41,13 +42,30 @@ _AFFINE = frozenset({"weight", "bias"})
 _INSTEAD_OF_LINEAR = _INSTEAD | _AFFINE
 
 
+_NOT_THERE = type(None)
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, _NOT_THERE})
+"""The classes of what torch computes with as it is, or what is not there."""
+_SEES = "__torch_function__"
+_unseen_by_classes = torch._C.DisableTorchFunctionSubclass
+
+
+class Product(Enum):
+    """What a linear layer amounts to."""
+
+    PLAIN = auto()
+    """One of torch's functions."""
+    HANDED_ON = auto()
+    """The same, of parameters whose class sees it and does nothing but hand it on to torch."""
+    ANOTHER = auto()
+
+
 class Direct:
     """How the submodules of one encoder call are called."""
 
     def __init__(self) -> None:
         self._runs: dict[type, Runs] = {}
         self._linears: dict[type, bool] = {}
-        self._products: dict[tuple[Any, ...], bool] = {}
+        self._products: dict[tuple[Any, ...], Product] = {}
         self._norms: dict[tuple[type, ...], bool] = {}
         self._mlps: dict[type, Mlp | None] = {}
 
@@ -67,25 +85,34 @@ class Direct:
         known = self._linears.get(kind)
         if known is None:
             known = self._linears[kind] = forward_is_known(kind) and what_a_call_runs(kind) is Runs.FORWARD
-        weight = None
+        product = Product.ANOTHER
         try:
             if known and _linear_of(own) == _ON_ONE_RANK and own.get("custom_op") is None:
                 weight, bias = _weight_and_bias_of(own["_parameters"])
                 method = own["quant_method"]
                 of_method = method.__dict__
                 key = (type(x), type(weight), type(bias), type(method), of_method.get(CHOSEN))
-                plainly = self._products.get(key)
-                if plainly is None:
-                    plainly = self._products[key] = _all_plain(*key[:3]) and multiplies_plainly(method)
-                if not plainly or "apply" in of_method or not own.keys().isdisjoint(_INSTEAD_OF_LINEAR):
-                    weight = None
+                product = self._products.get(key) or self._settled_product(key, method)
+                if "apply" in of_method or not own.keys().isdisjoint(_INSTEAD_OF_LINEAR):
+                    product = Product.ANOTHER
         except (KeyError, AttributeError):
-            weight = None
-        if weight is not None:
+            product = Product.ANOTHER
+        if product is Product.PLAIN:
             return torch.nn.functional.linear(x, weight, bias)
+        if product is Product.HANDED_ON and not (_sees_by_itself(weight) or _sees_by_itself(bias)):
+            with _unseen_by_classes():
+                return torch.nn.functional.linear(x, weight, bias)
         given = self.call(module, x)
         output: torch.Tensor = given[0] if isinstance(given, tuple) else given
         return output
+
+    def _settled_product(self, key: tuple[Any, ...], method: Any) -> Product:
+        of_x, of_weight, of_bias = key[:3]
+        product = Product.ANOTHER
+        if of_x is torch.Tensor and of_weight is not _NOT_THERE and all(map(computed_plainly, (of_weight, of_bias))) and multiplies_plainly(method):
+            product = Product.PLAIN if _PLAIN.issuperset((of_weight, of_bias)) else Product.HANDED_ON
+        self._products[key] = product
+        return product
 
     def norm(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         """What a norm makes of x alone."""
@@ -94,7 +121,7 @@ class Direct:
         key = (kind, type(x), type(parameters.get("weight")), type(parameters.get("bias")))
         known = self._norms.get(key)
         if known is None:
-            known = self._norms[key] = layer_norm_is_torchs(kind) and _all_plain(*key[1:])
+            known = self._norms[key] = layer_norm_is_torchs(kind) and _PLAIN.issuperset(key[1:])
         is_torchs = known and _hooks_of(own) == _NO_HOOKS and own.keys().isdisjoint(_INSTEAD_OF_LINEAR)
         if not is_torchs or not parameters.keys() >= _AFFINE:
             return self.call(module, x)
@@ -120,9 +147,9 @@ class Direct:
         return self.linear(second, activated)
 
 
-def _all_plain(*kinds: type) -> bool:
-    """Whether torch computes with tensors of these classes as with any; what is not there is no obstacle."""
-    return all(kind is type(None) or computed_plainly(kind) for kind in kinds)
+def _sees_by_itself(tensor: torch.Tensor | None) -> bool:
+    """Whether a tensor sees the operators that it is given to, as one of its class need not."""
+    return tensor is not None and _SEES in getattr(tensor, "__dict__", ())
 
 
 def settled() -> Direct | None:

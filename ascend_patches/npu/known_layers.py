@@ -124,8 +124,8 @@ def what_a_call_runs(kind: Any) -> Runs:
 
 
 def computed_plainly(kind: Any) -> bool:
-    """Whether torch computes with tensors of a class as with any: nothing of theirs sees the operators."""
-    if kind in (torch.Tensor, torch.nn.Parameter):
+    """Whether torch computes with tensors of a class as with any: what sees the operators only hands them on."""
+    if kind in (torch.Tensor, torch.nn.Parameter, type(None)):
         return True
     if kind.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl:
         return False

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
 from types import MethodType
 from typing import Any
 from unittest import mock
@@ -22,8 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ascend_patches
 from ascend_patches.checks import world
 from ascend_patches.checks.encoders import ENCODERS, GRIDS
+from ascend_patches.checks.whole_encoders import copied
 
 LAYERS = 2
+SEES = "__torch_function__"
 EXAMPLES = ("Qwen3-VL", "Qwen2.5-VL", "Kimi-K2.5")
 """One encoder of each kind of block is changed."""
 TYPE = torch.bfloat16
@@ -80,7 +81,7 @@ def output(name: str, change: str) -> torch.Tensor:
     model = encoder.made(LAYERS, TYPE)
     encoder.run(model, GRIDS, TYPE)
     if change == COPIED:
-        model = deepcopy(model)
+        model = copied(model)
     block = next(part for part in model.modules() if hasattr(part, "mlp") and hasattr(part, "norm1"))
     first = next(part for part in block.mlp.modules() if hasattr(part, "quant_method"))
     CHANGES.get(change, CHANGES["nothing"])(block, first)
@@ -222,6 +223,45 @@ def weight_that_sees_functions(block: Any, linear: Any) -> None:
     linear._parameters["weight"] = weight
 
 
+def put(linear: Any, kind: Any, values: torch.Tensor) -> torch.Tensor:
+    """In place of a linear layer's weight one of a class, with what it says of itself."""
+    weight = torch.Tensor._make_subclass(kind, values)
+    weight.__dict__.update(linear.weight.__dict__)
+    linear._parameters["weight"] = weight
+    return weight
+
+
+def another_of_its_class(block: Any, linear: Any) -> None:
+    put(linear, type(linear.weight), linear.weight.data * 2)
+
+
+def a_class_that_sees_functions(block: Any, linear: Any) -> None:
+    kind = type(linear.weight)
+
+    def see(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return seen_as(func, kind.__torch_function__(func, types, args, kwargs or {}))
+
+    put(linear, type(kind.__name__, (kind,), {SEES: classmethod(see)}), linear.weight.data)
+
+
+def weight_that_sees_by_itself(block: Any, linear: Any) -> None:
+    def see(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            return seen_as(func, func(*args, **(kwargs or {})))
+
+    put(linear, type(linear.weight), linear.weight.data).__dict__[SEES] = see
+
+
+def reloaded_weight(block: Any, linear: Any) -> None:
+    """As loading again does: other values in the same memory."""
+    linear.weight.data.copy_(linear.weight.data * 2)
+
+
+def weight_in_another_order(block: Any, linear: Any) -> None:
+    """As a layout of a device's own: the same parameter over memory with other strides, and other values."""
+    linear.weight.data = (linear.weight.data * 2).t().contiguous().t()
+
+
 class Doubling(torch.Tensor):
     """A weight that doubles what is multiplied with it."""
 
@@ -325,6 +365,17 @@ def other_method_of_linear_layers() -> AbstractContextManager[Any]:
     return mock.patch.object(ColumnParallelLinear, "forward", lambda self, x: doubled(plain(self, x)))
 
 
+def other_functions_of_parameters() -> AbstractContextManager[Any]:
+    from vllm.model_executor.parameter import BasevLLMParameter
+
+    plain = BasevLLMParameter.__torch_function__
+
+    def see(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return seen_as(func, plain(func, types, args, kwargs))
+
+    return mock.patch.object(BasevLLMParameter, SEES, classmethod(see))
+
+
 def other_types() -> AbstractContextManager[Any]:
     return torch.autocast("npu", dtype=TYPE)
 
@@ -353,6 +404,11 @@ CHANGES: dict[str, Callable[[Any, Any], None]] = {
     "a weight that is no parameter": weight_of_its_own,
     "a weight before the parameter": hidden_weight,
     "a weight that sees functions": weight_that_sees_functions,
+    "another weight of its class": another_of_its_class,
+    "a weight loaded again": reloaded_weight,
+    "a weight in another order": weight_in_another_order,
+    "a weight of a class that sees functions": a_class_that_sees_functions,
+    "a weight of vLLM's that sees functions by itself": weight_that_sees_by_itself,
     "another norm": other_norm,
     "another MLP": another_mlp_put_on,
     "an MLP before the block's": hidden_mlp,
@@ -369,6 +425,7 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "another layer norm in torch": other_norm_of_torch,
     "another call of modules": other_calls,
     "another forward of linear layers": other_method_of_linear_layers,
+    "parameters of vLLM that see functions": other_functions_of_parameters,
     "automatic types": other_types,
 }
 NO_CHANGES = ("nothing", COPIED, "a default device", "another layer norm in torch", "automatic types")
