@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -72,13 +72,14 @@ def fusion_attention(common: Common, out: torch.Tensor | None = None) -> Attend:
     """In memory of its own."""
     import torch_npu
 
+    ends, key_ends = _ends(torch_npu.npu_fusion_attention, common)
     op = partial(
         torch_npu.npu_fusion_attention,
         head_num=common.heads,
         input_layout="TND",
         scale=common.scale,
-        actual_seq_qlen=common.lengths.ends,
-        actual_seq_kvlen=common.key_lengths.ends,
+        actual_seq_qlen=ends,
+        actual_seq_kvlen=key_ends,
     )
 
     def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -92,14 +93,15 @@ def fused_infer_attention(common: Common, out: torch.Tensor | None = None) -> At
     """In memory of its own."""
     import torch_npu
 
+    ends, key_ends = _ends(torch_npu.npu_fused_infer_attention_score, common)
     op = partial(
         torch_npu.npu_fused_infer_attention_score,
         atten_mask=None,
         block_table=None,
         input_layout="TND",
         block_size=_BLOCK_SIZE,
-        actual_seq_lengths=common.lengths.ends,
-        actual_seq_lengths_kv=common.key_lengths.ends,
+        actual_seq_lengths=ends,
+        actual_seq_lengths_kv=key_ends,
         num_key_value_heads=common.kv_heads,
         num_heads=common.heads,
         scale=common.scale,
@@ -114,6 +116,13 @@ def fused_infer_attention(common: Common, out: torch.Tensor | None = None) -> At
         return result
 
     return attend
+
+
+def _ends(op: Any, common: Common) -> tuple[Any, Any]:
+    """Where queries and keys end, as an op takes them with the least work; another party's may look into a list."""
+    if type(op) is torch._ops.OpOverloadPacket:
+        return common.lengths.ends_of_torch, common.key_lengths.ends_of_torch
+    return common.lengths.ends, common.key_lengths.ends
 
 
 KERNELS: dict[str, Callable[[Common, torch.Tensor | None], Attend]] = {

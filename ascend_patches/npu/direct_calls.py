@@ -20,8 +20,8 @@ from ascend_patches.npu.known_layers import (
     CHOSEN,
     Mlp,
     Runs,
-    computed_plainly,
     forward_is_known,
+    hands_on,
     layer_norm_is_torchs,
     mlp_of,
     multiplies_plainly,
@@ -42,9 +42,9 @@ _AFFINE = frozenset({"weight", "bias"})
 _INSTEAD_OF_LINEAR = _INSTEAD | _AFFINE
 
 
-_NOT_THERE = type(None)
-_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, _NOT_THERE})
-"""The classes of what torch computes with as it is, or what is not there."""
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+"""The classes of what torch computes with as it is."""
+_PLAIN_OR_NONE = _PLAIN | {type(None)}
 _SEES = "__torch_function__"
 _unseen_by_classes = torch._C.DisableTorchFunctionSubclass
 
@@ -55,7 +55,7 @@ class Product(Enum):
     PLAIN = auto()
     """One of torch's functions."""
     HANDED_ON = auto()
-    """The same, of parameters whose class sees it and does nothing but hand it on to torch."""
+    """The same, of a weight whose class sees it and does nothing but hand it on to torch."""
     ANOTHER = auto()
 
 
@@ -95,11 +95,14 @@ class Direct:
                 product = self._products.get(key) or self._settled_product(key, method)
                 if "apply" in of_method or not own.keys().isdisjoint(_INSTEAD_OF_LINEAR):
                     product = Product.ANOTHER
+                elif product is Product.HANDED_ON and _SEES in weight.__dict__:
+                    # It would be called as that of its class is.
+                    product = Product.ANOTHER
         except (KeyError, AttributeError):
             product = Product.ANOTHER
         if product is Product.PLAIN:
             return torch.nn.functional.linear(x, weight, bias)
-        if product is Product.HANDED_ON and not (_sees_by_itself(weight) or _sees_by_itself(bias)):
+        if product is Product.HANDED_ON:
             with _unseen_by_classes():
                 return torch.nn.functional.linear(x, weight, bias)
         given = self.call(module, x)
@@ -109,8 +112,11 @@ class Direct:
     def _settled_product(self, key: tuple[Any, ...], method: Any) -> Product:
         of_x, of_weight, of_bias = key[:3]
         product = Product.ANOTHER
-        if of_x is torch.Tensor and of_weight is not _NOT_THERE and all(map(computed_plainly, (of_weight, of_bias))) and multiplies_plainly(method):
-            product = Product.PLAIN if _PLAIN.issuperset((of_weight, of_bias)) else Product.HANDED_ON
+        if of_x is torch.Tensor and of_bias in _PLAIN_OR_NONE and multiplies_plainly(method):
+            if of_weight in _PLAIN:
+                product = Product.PLAIN
+            elif hands_on(of_weight):
+                product = Product.HANDED_ON
         self._products[key] = product
         return product
 
@@ -121,7 +127,7 @@ class Direct:
         key = (kind, type(x), type(parameters.get("weight")), type(parameters.get("bias")))
         known = self._norms.get(key)
         if known is None:
-            known = self._norms[key] = layer_norm_is_torchs(kind) and _PLAIN.issuperset(key[1:])
+            known = self._norms[key] = layer_norm_is_torchs(kind) and _PLAIN_OR_NONE.issuperset(key[1:])
         is_torchs = known and _hooks_of(own) == _NO_HOOKS and own.keys().isdisjoint(_INSTEAD_OF_LINEAR)
         if not is_torchs or not parameters.keys() >= _AFFINE:
             return self.call(module, x)
@@ -145,11 +151,6 @@ class Direct:
         is_part = between is not None and names.activation not in own
         activated = self.call(between, inner) if is_part else getattr(module, names.activation)(inner)
         return self.linear(second, activated)
-
-
-def _sees_by_itself(tensor: torch.Tensor | None) -> bool:
-    """Whether a tensor sees the operators that it is given to, as one of its class need not."""
-    return tensor is not None and _SEES in getattr(tensor, "__dict__", ())
 
 
 def settled() -> Direct | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 
@@ -18,6 +19,9 @@ from ascend_patches.npu.encoder_call import EncoderCall, current_call
 _OF_BOUNDARIES = "lengths between boundaries"
 _OF_LENGTHS = "lengths as given"
 _ANNOUNCED = ("lengths announced",)
+
+# A torch without it converts, and that is all.
+_list_of_torch: Any = getattr(torch._C, "ScriptList", list)
 
 
 class LengthsError(AscendPatchesError, ValueError):
@@ -34,6 +38,12 @@ class Lengths:
     def ends(self) -> list[int]:
         """Where each sequence ends: cumulative, without a leading 0. Not to be changed."""
         return list(accumulate(self.values))
+
+    @cached_property
+    def ends_of_torch(self) -> Any:
+        """The same in a list of torch's own, which operators take as it is; one of Python's is converted in each call."""
+        # Without elements it would be a list of tensors.
+        return _list_of_torch(self.ends) if self.values else self.ends
 
     @cached_property
     def tensor(self) -> torch.Tensor:

@@ -123,10 +123,8 @@ def what_a_call_runs(kind: Any) -> Runs:
     return Runs.METHOD if _fingerprint(kind.forward) in _FORWARDS_OF_CUSTOM_OPS else Runs.FORWARD
 
 
-def computed_plainly(kind: Any) -> bool:
-    """Whether torch computes with tensors of a class as with any: what sees the operators only hands them on."""
-    if kind in (torch.Tensor, torch.nn.Parameter, type(None)):
-        return True
+def hands_on(kind: Any) -> bool:
+    """Whether tensors of a class see the operators that they are given to, and do nothing but hand them on to torch."""
     if kind.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl:
         return False
     for each in kind.__mro__:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ascend_patches.npu import direct_calls
 from ascend_patches.npu.direct_calls import Direct
 from ascend_patches.npu.encoder_call import encoder_call
-from ascend_patches.npu.known_layers import computed_plainly
+from ascend_patches.npu.known_layers import hands_on
 
 
 def hooked(module: torch.nn.Module) -> None:
@@ -155,7 +155,7 @@ def test_what_watches_operators_sees_those_of_the_release(watching: Any) -> None
         assert direct_calls.direct_calls() is direct_calls.settled() is not None
 
 
-def test_parameters_of_vllm_are_computed_with_as_any_tensor_and_others_are_not() -> None:
+def test_classes_that_do_nothing_but_hand_operators_on_are_known() -> None:
     class Parameter(torch.nn.Parameter):
         pass
 
@@ -164,8 +164,8 @@ def test_parameters_of_vllm_are_computed_with_as_any_tensor_and_others_are_not()
         def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             raise NotImplementedError
 
-    assert all(map(computed_plainly, (torch.Tensor, torch.nn.Parameter, Parameter)))
-    assert not any(map(computed_plainly, (Seeing, Dispatching)))
+    assert all(map(hands_on, (torch.nn.Parameter, Parameter)))
+    assert not any(map(hands_on, (Seeing, Dispatching)))
 
 
 def test_modules_that_another_party_calls_otherwise_are_called_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
