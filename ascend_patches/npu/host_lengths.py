@@ -41,7 +41,7 @@ class Lengths:
 
     @cached_property
     def ends_of_torch(self) -> Any:
-        """The same in a list of torch's own, which operators take as it is; one of Python's is converted in each call."""
+        """The same in torch's own list, which operators take as it is; one of Python's is converted in each call."""
         # Without elements it would be a list of tensors.
         return _list_of_torch(self.ends) if self.values else self.ends
 
