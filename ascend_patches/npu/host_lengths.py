@@ -20,6 +20,8 @@ _OF_BOUNDARIES = "lengths between boundaries"
 _OF_LENGTHS = "lengths as given"
 _ANNOUNCED = ("lengths announced",)
 
+_FEW = 4
+"""Elements that are converted as quickly as a list of torch's own is looked up; of none it would be one of tensors."""
 # A torch without it converts, and that is all.
 _list_of_torch: Any = getattr(torch._C, "ScriptList", list)
 
@@ -42,8 +44,7 @@ class Lengths:
     @cached_property
     def ends_of_torch(self) -> Any:
         """The same in torch's own list, which operators take as it is; one of Python's is converted in each call."""
-        # Without elements it would be a list of tensors.
-        return _list_of_torch(self.ends) if self.values else self.ends
+        return _list_of_torch(self.ends) if len(self.values) > _FEW else self.ends
 
     @cached_property
     def tensor(self) -> torch.Tensor:

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ascend_patches.npu import attention_kernels as kernels
 from ascend_patches.npu.host_lengths import Lengths
 
-LENGTHS, KEY_LENGTHS = Lengths((2, 1)), Lengths((4, 2))
-ENDS, KEY_ENDS = [2, 3], [4, 6]
+LENGTHS, KEY_LENGTHS = Lengths((2, 1, 1, 2, 3)), Lengths((4, 2, 2, 4, 6))
+ENDS, KEY_ENDS = [2, 3, 4, 6, 9], [4, 6, 8, 12, 18]
 OPS = {
     kernels.FUSION_ATTENTION: ("actual_seq_qlen", "actual_seq_kvlen"),
     kernels.FUSED_INFER_ATTENTION: ("actual_seq_lengths", "actual_seq_lengths_kv"),
@@ -63,10 +63,12 @@ def test_what_is_below_torchs_operator_is_given_lists_of_whole_numbers(name: str
 
 
 def test_torchs_list_is_made_once_and_has_the_same_elements() -> None:
-    lengths = Lengths((5, 3, 8))
+    lengths = Lengths((5, 3, 8, 1, 2))
     assert lengths.ends_of_torch is lengths.ends_of_torch
     assert (list(lengths.ends_of_torch), type(lengths.ends_of_torch)) == (lengths.ends, torch._C.ScriptList)
 
 
-def test_of_no_sequences_there_is_no_list_of_numbers_but_pythons() -> None:
-    assert Lengths(()).ends_of_torch == []
+@pytest.mark.parametrize("values", [(), (3,), (5, 3, 8, 1)])
+def test_few_stay_in_a_list_of_pythons(values: tuple[int, ...]) -> None:
+    lengths = Lengths(values)
+    assert lengths.ends_of_torch is lengths.ends
