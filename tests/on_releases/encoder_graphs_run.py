@@ -1,4 +1,4 @@
-"""Run on one release: whole encoders captured as graphs by the release's own manager, and replayed with other images.
+"""Run on one release: whole encoders captured as graphs by the release's own manager, and replayed with other inputs.
 
 encoder_graphs_run.py vllm-ascend ENCODER          the manager of vllm-ascend, as upstream and patched
 encoder_graphs_run.py vllm ENCODER                 vLLM's manager, as upstream and patched
@@ -36,6 +36,15 @@ IMAGES = {
     "several": [[1, 8, 4], [1, 2, 2], [1, 4, 10]],
     "more than fit at once": [[1, 4, 4], [1, 10, 12], [1, 2, 6], [1, 6, 4], [1, 2, 2], [1, 8, 2]],
 }
+# Frame by frame: as many as a graph has room for, and fewer of more patches.
+VIDEOS = {
+    "a video": [[4, 4, 4]],
+    "two videos": [[2, 4, 6], [3, 2, 4]],
+    "a video of one frame": [[1, 6, 4]],
+}
+MOST_FRAMES = 4
+INPUTS = {"image": IMAGES, "video": VIDEOS}
+PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 MODELS = {
     "Qwen3-VL": "Qwen3VLForConditionalGeneration",
     "Qwen2-VL": "Qwen2VLForConditionalGeneration",
@@ -47,7 +56,7 @@ MODELS = {
 def main() -> None:
     torch.set_num_threads(1)
     manager, name, *guards = sys.argv[1:]
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"can_be_captured": hasattr(kind_of(name), "get_encoder_cudagraph_config")}
     if not guards:
         found["upstream"] = outcome(manager, name)
     ascend_patches.apply_patches()
@@ -61,24 +70,29 @@ def main() -> None:
 
 
 def outcome(manager: str, name: str) -> dict[str, Any]:
-    """The bits of every image as computed eagerly and by a graph, or what was refused."""
+    """The bits of every image and video as computed eagerly and by a graph, or what was refused."""
     encoder = ENCODERS[name]
     with torch.inference_mode():
         visual = encoder.made(LAYERS, TYPE)
-    model = around(encoder, name, visual)
+    model = around(name, visual)
     found: dict[str, Any] = {"eager": {}, "graph": {}, "refused": None}
     with torch.inference_mode():
-        for images, grids in IMAGES.items():
-            pixels = encoder.pixels(grids, TYPE)
-            found["eager"][images] = [bits(encoder.forward(visual, *each)) for each in apart(pixels, grids)]
+        for inputs in INPUTS.values():
+            for title, grids in inputs.items():
+                pixels = encoder.pixels(grids, TYPE)
+                found["eager"][title] = [bits(encoder.forward(visual, *each)) for each in apart(pixels, grids)]
+    if not hasattr(model, "get_encoder_cudagraph_config"):
+        return found
     try:
-        graphs = captured(manager, model)
-        for images, grids in IMAGES.items():
-            given = {"pixel_values": encoder.pixels(grids, TYPE), "image_grid_thw": torch.tensor(grids)}
-            with emulated_npu.trace() as trace:
-                outputs = graphs.execute(given)
-            found["graph"][images] = [bits(output) for output in outputs]
-            found.setdefault("replays", {})[images] = trace.ops().count("graph.replay")
+        for modality, inputs in INPUTS.items():
+            model.multimodal_config = model.model_config.multimodal_config = limits(videos=modality == "video")
+            graphs = captured(manager, model)
+            for title, grids in inputs.items():
+                given = {PIXELS[modality]: encoder.pixels(grids, TYPE), f"{modality}_grid_thw": torch.tensor(grids)}
+                with emulated_npu.trace() as trace:
+                    outputs = graphs.execute(given)
+                found["graph"][title] = [bits(output) for output in outputs]
+                found.setdefault("replays", {})[title] = trace.ops().count("graph.replay")
     except RuntimeError as error:
         found["refused"] = str(error).splitlines()[0]
     return found
@@ -93,22 +107,27 @@ def apart(pixels: torch.Tensor, grids: list[list[int]]) -> Any:
     return zip(pixels.split(counts), ([grid] for grid in grids), strict=True)
 
 
-def around(encoder: Any, name: str, visual: Any) -> Any:
+def kind_of(name: str) -> Any:
+    return getattr(importlib.import_module(ENCODERS[name].path), MODELS[name])
+
+
+def around(name: str, visual: Any) -> Any:
     """The release's model around an encoder, with what its part in encoder graphs looks at and no more."""
-    kind = getattr(importlib.import_module(encoder.path), MODELS[name])
+    kind = kind_of(name)
     model = kind.__new__(kind)
     torch.nn.Module.__init__(model)
     model.visual = visual
     model.is_multimodal_pruning_enabled = False
     model.use_data_parallel = False
-    model.multimodal_config = limits()
+    model.multimodal_config = limits(videos=False)
     model.model_config = SimpleNamespace(max_model_len=4096, multimodal_config=model.multimodal_config)
-    model.get_max_frames_per_video = lambda: 1
+    model.get_max_frames_per_video = lambda: MOST_FRAMES
     return model
 
 
-def limits() -> Any:
-    return SimpleNamespace(get_limit_per_prompt=lambda modality: 0, mm_encoder_tp_mode="weights")
+def limits(*, videos: bool) -> Any:
+    """Where a prompt may have no video, a graph has room for one frame of each image."""
+    return SimpleNamespace(get_limit_per_prompt=lambda modality: int(videos), mm_encoder_tp_mode="weights")
 
 
 def captured(manager: str, model: Any) -> Any:
@@ -116,7 +135,7 @@ def captured(manager: str, model: Any) -> Any:
     compilation = SimpleNamespace(
         encoder_cudagraph_token_budgets=BUDGETS,
         encoder_cudagraph_max_vision_items_per_batch=MOST_IMAGES,
-        encoder_cudagraph_max_frames_per_batch=MOST_IMAGES,
+        encoder_cudagraph_max_frames_per_batch=MOST_IMAGES * MOST_FRAMES,
     )
     configuration = SimpleNamespace(
         compilation_config=compilation,

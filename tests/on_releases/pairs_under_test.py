@@ -27,6 +27,12 @@ ALONE = ("vllm==0.13.0", "vllm==0.32.0", "vllm==0.33.0")
 """The releases of vLLM alone that the usual run asks for the whole contract: the first and the last that are served."""
 
 
+def version(pair: Pair) -> tuple[int, int]:
+    """The first two numbers of its vLLM."""
+    major, minor, *_ = pair.vllm.split(".")
+    return int(major), int(minor)
+
+
 def by_name(pairs: list[Pair]) -> Any:
     """Parametrises a test over pairs; ``-k vllm-ascend-0.18.0`` picks one."""
     return pytest.mark.parametrize("pair", pairs, scope="module", ids=map(_id, pairs))

@@ -24,6 +24,26 @@ What is not in it: what a launch costs on a real NPU (`--launch-us`, `--wait-us`
 stands still in a wait. Fewer kernels and fewer waits count more there than here.
 """
 
+_LEFT = """## What is left, and why
+
+`tools/bench_host --release 0.30.0rc2 --encoder Qwen2.5-VL --images 1 --profile` says whose code the time of the
+patched side is spent in; a call into C counts for the Python function that made it.
+
+* **One image.** A fifth is `torch/_ops.py`: five kernels of a layer are operators of torch_npu, whose arguments torch
+  looks up one by one, and attention has forty that can be given by keyword alone. A sixth is the four linear layers,
+  which are looked at in every call, because hooks, weights and methods may change between two, and then multiply. An
+  eighth is attention beside its operators: views, rotation, copies into padded memory and out of it. What blocks take
+  beyond their kernels is this looking, about one Python function for each submodule.
+* **Many images.** Lengths are handed over in torch's own list (`torch._C.ScriptList`), because an operator converts a
+  list of Python's element by element, twice in every layer. What grows with their number then is outside of the
+  blocks: Kimi-K2.5's positions, rotation and merging are made image by image by the release itself, and Qwen2.5-VL
+  asks for the windows of each image.
+
+What would take less: fewer operators (a norm that is one with the product behind it), positions of each size made
+once for Kimi-K2.5, as they are for Qwen3-VL, or a captured graph of the whole encoder, which leaves the host one
+launch ([encoder graphs](encoder-graphs.md)).
+"""
+
 
 def write(start: Path, results: dict[str, Any]) -> None:
     """The page, the numbers and the picture, whose names start alike."""
@@ -80,7 +100,7 @@ def page(results: dict[str, Any]) -> str:
             "",
         ]
         lines += ["| encoder | release | upstream | patched |", "| --- | --- | --- | --- |", *blocks]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", _LEFT])
 
 
 def _reservations(results: dict[str, Any]) -> list[str]:
