@@ -19,6 +19,7 @@ COMPILE_THEM_THEMSELVES = [
 ]
 BY_USERS = ("Qwen3-VL", "Qwen2-VL", "Qwen2.5-VL", "Qwen3-Omni")
 BY_VLLM = ("Qwen3-VL", "Qwen2.5-VL")
+OF_ENCODERS = ("mm-encoder-attention", "qwen3-vl-vision", "vision-seq-lens", "vision-blocks")
 pytestmark = [pytest.mark.upstream, pytest.mark.costly]
 
 
@@ -28,8 +29,13 @@ def by_users(pair: Pair, on_pair: OnPair) -> Any:
 
 
 @pytest.fixture(scope="module")
-def by_vllm(pair: Pair, on_pair: OnPair) -> Any:
-    return on_pair(pair, SCRIPT, "compile_mm_encoder", *BY_VLLM, ASCEND_PATCHES_RELEASE_FLOAT32="1")["found"]
+def run_by_vllm(pair: Pair, on_pair: OnPair) -> Any:
+    return on_pair(pair, SCRIPT, "compile_mm_encoder", *BY_VLLM, ASCEND_PATCHES_RELEASE_FLOAT32="1")
+
+
+@pytest.fixture(scope="module")
+def by_vllm(run_by_vllm: Any) -> Any:
+    return run_by_vllm["found"]
 
 
 @by_name(PAIRS)
@@ -51,6 +57,9 @@ class TestBlocksThatAUserCompiles:
 
 @by_name(COMPILE_THEM_THEMSELVES)
 class TestEncodersThatVllmCompiles:
+    def test_have_every_patch_of_theirs_on(self, run_by_vllm: Any) -> None:
+        assert [name for name in OF_ENCODERS if run_by_vllm["patches"][name] != "applied"] == []
+
     def test_are_refused_where_upstream_is_refused_and_nowhere_else(self, by_vllm: Any) -> None:
         assert refusals(by_vllm, "patched") == refusals(by_vllm, "upstream")
 

@@ -41,6 +41,7 @@ HARMLESS = (
     Harmless("vllm.model_executor.layers.rotary_embedding.common:ApplyRotaryEmb.forward", _DISPATCH),
     Harmless("vllm*:*UnquantizedLinearMethod.apply", _FINGERPRINTED),
     Harmless("vllm*:*unquantized_gemm*", _FINGERPRINTED),
+    Harmless("vllm.model_executor.parameter:*.__torch_function__", _FINGERPRINTED),
     Harmless("vllm.model_executor.layers.batch_invariant:vllm_is_batch_invariant", "asked for the sake of CUDA alone"),
     Harmless("vllm.model_executor.models.*:*MLP*.forward", _FINGERPRINTED),
     Harmless("vllm.platforms.*:*Platform.is_*", _PLATFORM),
