@@ -53,6 +53,14 @@ def output_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
     return buffer
 
 
+def kept_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
+    """The one that a layer of this encoder call has asked for under a name, for heads like these."""
+    call = _call_with_buffers()
+    assert call is not None
+    found: Buffer = call.buffers[_key(name, like, padded_size)]
+    return found
+
+
 def _call_with_buffers() -> EncoderCall | None:
     # A gradient would need what the next layer overwrites.
     return None if torch.is_grad_enabled() else current_call()

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from ascend_patches.npu.encoder_call import current_call
+from ascend_patches.basics.recording import being_captured
+from ascend_patches.npu.encoder_call import CALLS, EncoderCall
 from ascend_patches.npu.padding import stream_of
 
 Mode = Literal["half", "interleave"]
@@ -39,10 +40,20 @@ class _Kept(NamedTuple):
     tables: Tables
 
 
+def call_of_tables() -> EncoderCall | None:
+    """The call that tables are kept with; a compiler cannot see through those of a thread, so there is none for it."""
+    if torch.compiler.is_compiling():
+        return None
+    return CALLS.open[-1] if CALLS.open and not being_captured() else None
+
+
 def tables_of(cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
     """The tables of these very tensors."""
-    # A compiler cannot see through the calls of a thread, so they are not asked for while it traces.
-    call = None if torch.compiler.is_compiling() else current_call()
+    return tables_in(call_of_tables(), cos, sin, form)
+
+
+def tables_in(call: EncoderCall | None, cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
+    """The same, kept with a call that is known."""
     if call is None:
         return _made(cos, sin, form)
     # Only the latest are kept: an encoder that makes new cos and sin in every layer would fill the memory. Each stream

@@ -220,3 +220,75 @@ def test_the_default_scale_is_the_same_number_however_it_is_computed() -> None:
     sizes = torch.arange(1, 257).tolist()
     both = [torch.tensor([size**-0.5, 1.0 / size**0.5], dtype=torch.float32) for size in sizes]
     assert all(first == second for first, second in both)
+
+
+# The layers after the second of a call
+
+
+@every_kernel
+@pytest.mark.parametrize("size", [64, 72])
+@pytest.mark.parametrize("together", [False, True], ids=["heads apart", "heads together"])
+@torch.inference_mode()
+def test_every_layer_of_a_call_computes_what_it_would_alone(kernel: str, size: int, together: bool) -> None:
+    layers = [layer_with(kernel, size=size) for _ in range(4)]
+    given = [inputs(TOKENS, size=size) for _ in layers]
+    for index, each in enumerate(given):
+        each.value = each.value + index
+        for name, tensor in vars(each).items() if together else ():
+            setattr(each, name, tensor.flatten(2))
+    cu_seqlens = boundaries(LENGTHS)
+    alone = [layer(each, cu_seqlens) for layer, each in zip(layers, given, strict=True)]
+    with encoder_call():
+        within = [layer(each, cu_seqlens) for layer, each in zip(layers, given, strict=True)]
+    assert all(torch.equal(one, other) for one, other in zip(alone, within, strict=True))
+
+
+@every_kernel
+@pytest.mark.parametrize("other", [{"heads": 4, "kv_heads": 4}, {"size": 72}, {"scale": 2.0}], ids=str)
+@torch.inference_mode()
+def test_a_layer_of_another_kind_is_not_taken_for_those_before_it(kernel: str, other: dict[str, int]) -> None:
+    cu_seqlens, alike, another = boundaries(LENGTHS), layer_with(kernel), layer_with(kernel, **other)
+    form = {name: value for name, value in other.items() if name != "scale"}
+    given = inputs(TOKENS, **form)
+    alone = another(given, cu_seqlens)
+    with encoder_call():
+        for _ in range(3):
+            alike(inputs(TOKENS), cu_seqlens)
+        assert torch.equal(another(given, cu_seqlens), alone)
+
+
+@every_kernel
+@torch.inference_mode()
+def test_other_boundaries_of_as_many_tokens_are_other_sequences(kernel: str) -> None:
+    given, layer, others = inputs(TOKENS), layer_with(kernel), boundaries(LENGTHS[::-1])
+    alone = layer(given, others)
+    with encoder_call():
+        for _ in range(3):
+            layer(given, boundaries(LENGTHS))
+        assert torch.equal(layer(given, others), alone)
+        assert torch.equal(layer(given, others), alone)
+
+
+@every_kernel
+@torch.inference_mode()
+def test_a_key_of_another_type_is_refused_by_the_op_and_not_cast(kernel: str) -> None:
+    given, layer, cu_seqlens = inputs(TOKENS), layer_with(kernel, size=72), boundaries(LENGTHS)
+    given = inputs(TOKENS, size=72)
+    with encoder_call():
+        for _ in range(3):
+            layer(given, cu_seqlens)
+        given.key = given.key.half()
+        with pytest.raises(RuntimeError):
+            layer(given, cu_seqlens)
+
+
+@every_kernel
+@torch.inference_mode()
+def test_layers_on_another_stream_write_into_other_buffers(kernel: str) -> None:
+    given, layer, cu_seqlens = inputs(TOKENS, size=72), layer_with(kernel, size=72), boundaries(LENGTHS)
+    with emulated_npu.trace() as trace, encoder_call():
+        for stream in (torch.npu.Stream(), torch.npu.Stream()):
+            with torch.npu.stream(stream):
+                for _ in range(3):
+                    layer(given, cu_seqlens)
+    assert trace.races() == []

@@ -54,7 +54,7 @@ class Side:
         # Some models compile a function of theirs, and no compiler makes code for a device that does nothing.
         torch._dynamo.config.disable = True
         worker.start()
-        return {"there": [name for name, encoder in worker.encoders().items() if encoder.there()]}
+        return {"there": list(worker.encoders())}
 
     def make(self, encoder: str, layers: list[int]) -> Any:
         """Make an encoder with so many layers, for each of the numbers, and forget the ones before."""

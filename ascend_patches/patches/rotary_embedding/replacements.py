@@ -15,7 +15,7 @@ from ascend_patches.errors import AscendPatchesError
 from ascend_patches.npu import rotary_mul
 from ascend_patches.npu.attention_kernels import available
 from ascend_patches.npu.neighbours import stands_for
-from ascend_patches.npu.rotary_tables import Form, Tables, tables_of
+from ascend_patches.npu.rotary_tables import Form, Tables, call_of_tables, tables_in
 
 
 class RotaryWidthError(AscendPatchesError, ValueError):
@@ -74,12 +74,23 @@ def _forward(
     in_one_op: Callable[[Any, torch.Tensor, Tables, Form], torch.Tensor],
     interleaves: Callable[[], bool],
 ) -> torch.Tensor:
+    call = call_of_tables()
+    kind = ("rotation", x.shape, cos.shape, x.dtype, layer.is_neox_style, layer.enable_fp32_compute)
+    form: Form | None = call.buffers.get(kind) if call is not None else None
+    if form is None:
+        form = _form_taken(layer, x, cos, interleaves)
+        if form is None:
+            return in_plain_torch(layer, x, cos, sin)
+        if call is not None:
+            call.buffers[kind] = form
+    return in_one_op(layer, x, tables_in(call, cos, sin, form), form)
+
+
+def _form_taken(layer: Any, x: torch.Tensor, cos: torch.Tensor, interleaves: Callable[[], bool]) -> Form | None:
     _require_room(x, cos)
     dtype = torch.float32 if layer.enable_fp32_compute else x.dtype
     form = rotary_mul.form_taken(x.shape, cos, dtype, "half" if layer.is_neox_style else "interleave")
-    if form is None or (form.mode == "interleave" and not interleaves()):
-        return in_plain_torch(layer, x, cos, sin)
-    return in_one_op(layer, x, tables_of(cos, sin, form), form)
+    return None if form is None or (form.mode == "interleave" and not interleaves()) else form
 
 
 def _in_one_op(layer: Any, x: torch.Tensor, tables: Tables, form: Form) -> torch.Tensor:
