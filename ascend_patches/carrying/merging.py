@@ -95,10 +95,10 @@ def merge(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit])
             merged += chunk.release
         elif _keys(chunk.release) == _keys(chunk.base):
             merged += chunk.theirs
-        elif (beside := _beside_each_other(chunk)) is not None:
-            merged += beside
         elif (lines := _merged_lines(chunk)) is not None:
             merged.append(lines)
+        elif (beside := _beside_each_other(chunk)) is not None:
+            merged += beside
         else:
             conflicts.append(Conflict(*(text_of(side) for side in (chunk.base, chunk.theirs, chunk.release))))
             merged += chunk.release
