@@ -32,7 +32,7 @@ _OF_ONE_CHAIN = 10
 _OF_ONE_NAME = 12
 _KEPT_STEPS = 64
 _BLOCKS = ("conflict", "not there", "cannot")
-_UNUSED = "nothing on the release uses"
+_UNUSED = ("nothing on the release uses", "nothing on the release imports")
 _MODULE = "module "
 _NEED = (
     re.compile(r"no function (\w+) takes"),
