@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import ALONE, NEWEST, REPRESENTATIVE, release_and_file
+from pairs_under_test import CONTRACT, NEWEST, REPRESENTATIVE, release_and_file
 from releases import runner
 from releases.pairs import Pair
 from releases.store import Store, default_root
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-release",
         action="store_true",
-        help="run everything on every release; the usual run has the contract on every vllm-ascend, the rest on a few",
+        help="run everything on every release; the usual run has the contract on one of each kind, the rest on a few",
     )
 
 
@@ -46,8 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_usual(item: pytest.Item, pair: Pair) -> bool:
     """Whether the usual run has time for a test on a release."""
     if item.path.name == "test_contract.py":
-        # The patches are for NPUs, where vLLM has vllm-ascend beside it.
-        return bool(pair.ascend) or pair.name in ALONE
+        return pair.name in CONTRACT
     costly = item.get_closest_marker("costly")
     return pair.name in (REPRESENTATIVE if costly is None else (*NEWEST, *costly.args))
 

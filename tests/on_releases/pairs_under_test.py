@@ -23,14 +23,14 @@ REPRESENTATIVE = (
 NEWEST = ("vllm==0.32.0", "vllm-ascend==0.18.0", "vllm-ascend==0.30.0rc2")
 """The newest of them, and the one that most teams run: what costly tests run on when time is short."""
 
-ALONE = ("vllm==0.13.0", "vllm==0.32.0", "vllm==0.33.0")
-"""The releases of vLLM alone that the usual run asks for the whole contract: the first and the last that are served."""
-
-
-def version(pair: Pair) -> tuple[int, int]:
-    """The first two numbers of its vLLM."""
-    major, minor, *_ = pair.vllm.split(".")
-    return int(major), int(minor)
+CONTRACT = (
+    *("vllm==0.13.0", "vllm==0.32.0", "vllm==0.33.0"),
+    *("vllm-ascend==0.9.1rc1", "vllm-ascend==0.13.0", "vllm-ascend==0.15.0rc1", "vllm-ascend==0.18.0"),
+    *("vllm-ascend==0.21.0rc1", "vllm-ascend==0.23.0", "vllm-ascend==0.23.0.post1", "vllm-ascend==0.26.0rc1"),
+    "vllm-ascend==0.30.0rc2",
+)
+"""The releases that the usual run asks for the whole contract: the first and the last that are served of vLLM alone,
+the stable ones of vllm-ascend, and of the others one of each code that attention, rotation or decode have there."""
 
 
 def by_name(pairs: list[Pair]) -> Any:
