@@ -68,7 +68,7 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code,
         if definition.verdict == "added" and definition.kind in ("function", "class"):
             _unused(definition, carried)
             if upstream is not None:
-                definition.doubts += _overriding(definition, pair, carried, upstream)
+                definition.doubts += _overriding(definition, pair, carried, upstream, touched)
     _pointless(result)
 
 
@@ -82,19 +82,19 @@ def _of_module(
         pair = Sides(None, item, None, inventory(""), text, inventory(""), definition.file)
         yield from other_meanings(one, pair, here, there, {*touched, one.target})
         if item.kind == "class":
-            yield from _overriding(one, pair, here, there)
+            yield from _overriding(one, pair, here, there, touched)
 
 
-def _overriding(definition: Definition, pair: Sides, here: Code, upstream: Code) -> Iterator[str]:
+def _overriding(definition: Definition, pair: Sides, here: Code, upstream: Code, touched: set[str]) -> Iterator[str]:
     """What an added class, or an added method, overrides."""
     if definition.kind == "class":
         place = here.class_at(definition.module, definition.path)
         if place is not None:
-            yield from overriding.of_class(place, here, upstream)
+            yield from overriding.of_class(place, here, upstream, touched)
     elif definition.scope:
         place = here.class_at(definition.module, definition.scope)
         if place is not None and isinstance(pair.new.node, FunctionNode):
-            yield from overriding.of_method(place, definition.path.rpartition(".")[2], here, upstream)
+            yield from overriding.of_method(place, definition.path.rpartition(".")[2], here, upstream, touched)
 
 
 def _other_difference(

@@ -170,7 +170,7 @@ class Items:
         theirs = merging.units(new.node, sides.after.lines)
         ours = merging.units(release.node, sides.there.lines)
         merged = merging.merge(base, theirs, ours)
-        if merged.conflicts and contained.has_already(base, theirs, ours):
+        if (merged.conflicts or merged.beside) and contained.has_already(base, theirs, ours):
             definition.refuse(
                 "already there", "the release has all that the change puts in, and nothing that it takes out"
             )

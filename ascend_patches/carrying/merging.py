@@ -51,6 +51,8 @@ class Merged(NamedTuple):
 
     units: tuple[Unit, ...]
     conflicts: tuple[Conflict, ...]
+    beside: bool = False
+    """Whether the sides changed statements that stand next to each other."""
 
     @property
     def text(self) -> str:
@@ -90,6 +92,7 @@ def merge(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit])
     """The release's units with the change from base to theirs; where both changed the same place, a conflict."""
     merged: list[Unit] = []
     conflicts: list[Conflict] = []
+    meet = False
     for chunk in _chunks(base, theirs, release):
         if chunk.stable or _keys(chunk.theirs) == _keys(chunk.base) or _keys(chunk.theirs) == _keys(chunk.release):
             merged += chunk.release
@@ -99,10 +102,11 @@ def merge(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit])
             merged.append(lines)
         elif (beside := _beside_each_other(chunk)) is not None:
             merged += beside
+            meet = True
         else:
             conflicts.append(Conflict(*(text_of(side) for side in (chunk.base, chunk.theirs, chunk.release))))
             merged += chunk.release
-    return Merged(tuple(merged), tuple(conflicts))
+    return Merged(tuple(merged), tuple(conflicts), meet)
 
 
 def difference(before: Sequence[Unit], after: Sequence[Unit]) -> tuple[Counter[str], Counter[str]]:

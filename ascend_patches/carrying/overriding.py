@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ascend_patches.carrying.inventory import FunctionNode
 from ascend_patches.carrying.release_code import ClassPlace, Code
 from ascend_patches.upstream import fingerprints
 
 
-def of_class(place: ClassPlace, release: Code, upstream: Code) -> Iterator[str]:
-    """Doubts about the methods of an added class; ``release`` and ``upstream`` both have the class."""
+def of_class(place: ClassPlace, release: Code, upstream: Code, touched: Collection[str]) -> Iterator[str]:
+    """Doubts about the methods of an added class; ``touched`` are the targets that the change itself concerns."""
     for node in place.node.body:
         if isinstance(node, FunctionNode):
-            yield from of_method(place, node.name, release, upstream)
+            yield from of_method(place, node.name, release, upstream, touched)
 
 
-def of_method(place: ClassPlace, name: str, release: Code, upstream: Code) -> Iterator[str]:
+def of_method(place: ClassPlace, name: str, release: Code, upstream: Code, touched: Collection[str]) -> Iterator[str]:
     """A doubt about one added method that overrides another function than it was made to override."""
     over = _overridden(place, name, release)
-    if over is None:
+    if over is None or f"{over[0].target}.{name}" in touched:
         return
     owner, ours = over
     there = upstream.class_at(owner.module, owner.path)

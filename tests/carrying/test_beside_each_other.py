@@ -63,6 +63,12 @@ def test_where_they_meet_there_is_no_merge(tmp_path: Path, theirs: tuple[str, st
     assert of(tmp_path, theirs, release)[0] == "not carried"
 
 
+def test_what_the_release_has_already_in_its_own_words_is_there(tmp_path: Path) -> None:
+    put_in = ("second =", "assert limit > 2, 'too low'\n            second =")
+    own = ("first = tokens[0]\n", "first = tokens[-1]\n            assert limit > 2, 'too low'\n")
+    assert of(tmp_path, put_in, own)[0] == "already there"
+
+
 def test_what_reads_an_attribute_that_the_release_computes_otherwise_is_doubted(tmp_path: Path) -> None:
     base = BASE.replace("first = ", "self.first = first = ")
     after = base.replace("tokens[1]", "tokens[1] + self.first")
