@@ -298,6 +298,7 @@ class _Search:
         together.callers = list(dict.fromkeys([*together.callers, *results[-1].callers]))
         together.prerequisites = tuple(described(one.change, len(one.carried)) for one in results[:-1])
         together.earlier = tuple(one.change for one in results[:-1])
+        together.steps = tuple(results)
         return together
 
 

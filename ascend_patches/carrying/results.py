@@ -87,6 +87,8 @@ class Result:
     """Earlier changes that are carried with it, the oldest first."""
     earlier: tuple[Change, ...] = ()
     """The same changes in full."""
+    steps: tuple[Result, ...] = ()
+    """What became of each of them and of the change itself, one upon the other."""
     searched: str = ""
     """Why no earlier changes were found that help, where they were looked for."""
 

@@ -98,6 +98,8 @@ def test_what_an_earlier_change_needs_itself_comes_before_it(tmp_path: Path) -> 
     )
     found = carried(tmp_path, folder, {RUNNER: FIRST, OTHER: other}, 2)
     assert ([each.commit.number for each in found.prerequisites], found.verdict) == (["4", "5"], "carried")
+    touched = [{each.target for each in step.carried} for step in found.steps]
+    assert ["vllm_ascend.other:base" in targets for targets in touched] == [True, True, False]
     assert same(found.files[OTHER], other.replace("one = 1", "one = 2 + 2"))
     assert carried(tmp_path, folder, {RUNNER: FIRST, OTHER: other}, 1).prerequisites == ()
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from carried_changes import in_place, proving
 from carrying.made_releases import Files, change, code
+from carrying.test_prerequisites import FIRST, SECOND, THIRD, carried, clone_of
 from carrying.test_written import FIXED, RELEASE, RUNNER
 from support import REPOSITORY
 
@@ -196,3 +197,16 @@ HERE = BASE.replace("return x", "return x, x")
 def test_what_is_carried_has_to_be_upstreams_own_difference(verdict: Any, before: str, text: str, same: bool) -> None:
     definition = Definition("a:f", "a.py", "function", verdict, base=BASE, theirs=THEIRS, before=before, text=text)
     assert (not proving.other_difference(definition)) is same
+
+
+def test_of_changes_upon_each_other_each_is_compared_upon_the_one_before(tmp_path: Path) -> None:
+    steps = (
+        ("Begin", {RUNNER: FIRST}),
+        ("[BugFix] Widen it (#5)", {RUNNER: SECOND}),
+        ("[BugFix] Mend it (#7)", {RUNNER: THIRD}),
+    )
+    found = carried(tmp_path, clone_of(tmp_path, *steps), {RUNNER: FIRST}, 1)
+    assert len(found.steps) == 2
+    assert proving.written(found, code(tmp_path / "release", {RUNNER: FIRST})).wrong == ()
+    found.steps[-1].carried[-1].text = FIRST
+    assert proving.written(found, code(tmp_path / "release", {RUNNER: FIRST})).wrong != ()

@@ -49,7 +49,9 @@ class InPlace(NamedTuple):
 
 def written(result: Result, code: Code) -> Written:
     """The distribution of a result, and whether it is upstream's own difference."""
-    wrong = tuple(said for each in result.carried if (said := other_difference(each)))
+    # Of several changes that touch one definition, each is upstream's own upon the one before.
+    carried = [each for one in (result.steps or (result,)) for each in one.carried]
+    wrong = tuple(said for each in carried if (said := other_difference(each)))
     name = writing.patch_name(result, None)
     return Written(name, writing.contents(result, code, name), wrong)
 
