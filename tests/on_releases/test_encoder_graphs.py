@@ -86,8 +86,14 @@ class TestQwen3VL:
 def test_other_encoders_replay_the_bits_of_the_release(encoder: str, pair: Pair, on_pair: OnPair) -> None:
     found = ran(pair, on_pair, "vllm-ascend", encoder)
     assert found["can_be_captured"] is (version(pair) >= OTHERS[encoder])
-    assert found["upstream"]["refused"] is None
+    # Or it is refused as the release is: on 0.22.1 Qwen2-VL reads from the device while it is captured.
     assert found["patched"] == found["upstream"]
+
+
+@by_name(NEWEST)
+@pytest.mark.parametrize("encoder", OTHERS)
+def test_none_of_them_is_refused_by_the_newest(encoder: str, pair: Pair, on_pair: OnPair) -> None:
+    assert ran(pair, on_pair, "vllm-ascend", encoder)["upstream"]["refused"] is None
 
 
 @by_name(NEWEST)
