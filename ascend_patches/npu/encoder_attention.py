@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ascend_patches.npu import attention_kernels as kernels
-from ascend_patches.npu.encoder_call import CALLS
+from ascend_patches.npu.encoder_call import current_call
 from ascend_patches.npu.host_lengths import Lengths, LengthsError, known_lengths, lengths_in, lengths_of
 from ascend_patches.npu.padding import kept_buffer, output_buffer, padded, stream_of
 
@@ -62,9 +62,9 @@ def forward(
 ) -> torch.Tensor:
     """Attention over [batch, tokens, heads * size] or [batch, tokens, heads, size]; the output has the same form.
 
-    Not where Python is recorded. What it finds out for one layer, layers alike need not ask in the same encoder call.
+    What it finds out for one layer, layers alike need not ask in the same encoder call.
     """
-    call = CALLS.open[-1] if CALLS.open and not torch.is_grad_enabled() else None
+    call = None if torch.is_grad_enabled() else current_call()
     given = (cu_seqlens, sequence_lengths)
     if call is not None:
         place = (_BOUND, id(cu_seqlens))

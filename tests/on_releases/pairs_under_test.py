@@ -33,6 +33,12 @@ CONTRACT = (
 the stable ones of vllm-ascend, and of the others one of each code that attention, rotation or decode have there."""
 
 
+def version(pair: Pair) -> tuple[int, int]:
+    """The first two numbers of its vLLM."""
+    major, minor, *_ = pair.vllm.split(".")
+    return int(major), int(minor)
+
+
 def by_name(pairs: list[Pair]) -> Any:
     """Parametrises a test over pairs; ``-k vllm-ascend-0.18.0`` picks one."""
     return pytest.mark.parametrize("pair", pairs, scope="module", ids=map(_id, pairs))
