@@ -74,6 +74,8 @@ class Searcher:
         self.most = most
         self.history = History(clone, code.packages)
         self.rehearsal = Rehearsal(code, self.history)
+        self.hopeless: dict[str, str] = {}
+        """Earlier changes that stop at what none before them can help, each with what that is."""
         self._steps: dict[tuple[str, ...], Below] = {}
 
     def carry(self, change: Change, alone: Result | None = None) -> Result:
@@ -106,6 +108,9 @@ class Searcher:
         one = onto.carry(self.history.change(ordered[-1]), layered)
         # What the release has already adds nothing.
         useless = _stops(one) or not one.carried
+        stop = _hopeless(one)
+        if stop is not None:
+            self.hopeless[ordered[-1]] = f"{_named(stop)}: {stop.reason}"
         return one if useless else (layered.over(dict(one.files)), [*results, one])
 
 
@@ -156,7 +161,7 @@ class _Search:
             found = self._attempt(chosen)
             if isinstance(found, Result):
                 stop = next((each for each in found.definitions if each.verdict in _BLOCKS), None)
-                at = f"{stop.target.split()[0]}: {stop.verdict}" if stop is not None else "nothing of it is carried"
+                at = f"{_named(stop)}: {stop.verdict}" if stop is not None else "nothing of it is carried"
                 self._say(chosen, f"{found.change.commits[-1].sha[:10]} stops at {at}")
                 wait_for(self._sets(found, chosen))
                 continue
@@ -180,6 +185,10 @@ class _Search:
         if any(self.history.is_native(sha) for sha in chosen):
             self._say(chosen, "one of them changes native code")
             return None
+        for sha in self._ordered(chosen):
+            if sha in self.searcher.hopeless:
+                self._say(chosen, f"{sha[:10]} stops at {self.searcher.hopeless[sha]}")
+                return None
         return self.searcher.rehearsal.stopped(
             [*self._ordered(chosen), *(commit.sha for commit in self.change.commits[-1:])], self.elsewhere
         )
@@ -205,10 +214,10 @@ class _Search:
         blocked = [each for each in stopped.definitions if each.verdict in _BLOCKS]
         if not blocked or len(chosen) >= self.most:
             return []
-        hopeless = next((each for each in blocked if not _can_be_helped(each)), None)
+        hopeless = _hopeless(stopped)
         if hopeless is not None:
             if not chosen:
-                self.why = f"no earlier change can help {hopeless.target.split()[0]}: {hopeless.reason}"
+                self.why = f"no earlier change can help {_named(hopeless)}: {hopeless.reason}"
             return []
         return self._combined((self._options(one, stopped.change) for one in blocked), chosen)
 
@@ -304,6 +313,15 @@ class _Search:
 
 def _stops(result: Result) -> bool:
     return result.verdict in ("partly", "not carried")
+
+
+def _hopeless(result: Result) -> Definition | None:
+    """What stops a change, and no earlier change can help."""
+    return next((each for each in result.definitions if each.verdict in _BLOCKS and not _can_be_helped(each)), None)
+
+
+def _named(definition: Definition) -> str:
+    return definition.target.split()[0]
 
 
 def _can_be_helped(definition: Definition) -> bool:

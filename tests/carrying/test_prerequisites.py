@@ -215,3 +215,22 @@ def test_a_module_that_an_earlier_change_added_comes_with_it(tmp_path: Path) -> 
     found = carried(tmp_path, folder, {RUNNER: FIRST}, 1)
     assert [each.commit.number for each in found.prerequisites] == ["5"], [each.as_json() for each in found.definitions]
     assert same(found.files["vllm_ascend/halves.py"], halves)
+
+
+def test_an_earlier_change_that_nothing_can_help_is_carried_once_for_all_that_need_it(tmp_path: Path) -> None:
+    ready = f"{SECOND}\n\nprint('ready')\n"
+    third, fourth = ready.replace("widen(x)\n", "widen(x + 1)\n"), ready.replace("widen(x)\n", "widen(x + 2)\n")
+    folder = clone_of(
+        tmp_path,
+        ("Begin", {RUNNER: FIRST}),
+        ("[BugFix] Widen it (#5)", {RUNNER: ready}),
+        ("[BugFix] Mend it (#7)", {RUNNER: third}),
+        ("[BugFix] Mend it otherwise (#8)", {RUNNER: fourth}),
+    )
+    with Clone(str(folder)) as clone:
+        searcher = prerequisites.Searcher(code(tmp_path / "release", {RUNNER: FIRST}), clone, 2)
+        found = [searcher.carry(clone.change(commit)) for commit in ("HEAD~", "HEAD")]
+        (only,) = searcher.hopeless
+        assert clone.change(only).number == "5"
+    assert [one.verdict for one in found] == ["not carried", "not carried"]
+    assert f"{only[:10]} stops at vllm_ascend.runner:(module): module code that has run" in found[1].searched
