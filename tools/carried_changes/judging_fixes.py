@@ -41,6 +41,7 @@ from releases.errors import ReleasesError
 from releases.pairs import find
 from releases.runner import interpreter
 from releases.store import Store, default_root
+from torch_environment import go_on_with_torch
 
 from ascend_patches.carrying import onto, prerequisites
 from ascend_patches.carrying.change import Commit
@@ -76,6 +77,8 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=_LIMIT, metavar="SECONDS", help="for one change; default 120")
     parser.add_argument("--jobs", type=int, default=_WORKERS, metavar="N", help="processes that judge; default 2")
     arguments = parser.parse_args()
+    if arguments.prove or arguments.own_tests:
+        go_on_with_torch()
     try:
         wrong = 0
         for release in [arguments.release] if arguments.release else fixes.STABLE:

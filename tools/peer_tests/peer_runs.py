@@ -80,22 +80,32 @@ def _outcomes(
         command += ["--noconftest", "-p", suite.plugin]
     command += ["--rootdir", str(sources), f"--junitxml={report}", str(sources / file)]
     try:
-        subprocess.run(
+        done = subprocess.run(
             command,
             cwd=place / "work",
             env=environ,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
             timeout=minutes * 60,
         )
     except subprocess.TimeoutExpired:
         return {"(the file)": f"not done after {minutes:g} minutes"}
     if not report.is_file():
-        return {"(the file)": "not collected"}
+        return {"(the file)": _not_collected(done)}
     return {_name(case): _outcome(case) for case in ElementTree.parse(report).iter("testcase")} or {
         "(the file)": "no tests"
     }
+
+
+def _not_collected(done: subprocess.CompletedProcess[str]) -> str:
+    """Why pytest left no report: a signal that ended it, or what it said last."""
+    if done.returncode < 0:
+        return f"ended by signal {-done.returncode}"
+    errors = [line.strip(" E") for line in done.stdout.splitlines() if "Error" in line]
+    return f"not collected: {errors[-1]}" if errors else "not collected"
 
 
 def _name(case: ElementTree.Element) -> str:
