@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster, kill, with_children, without_wishes
+from distributed.cluster import Cluster, kill, with_children, without_wishes
 
 from ascend_patches.reporting import report
 from ascend_patches.starting import start_hook

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import environ_of_a_service
+from neighbours.processes import environ_of_a_service
 from support import Environment, Result, World, run
 
 BIN = Path(sys.executable).parent

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE, environ_of_a_service
+from neighbours.processes import PATIENCE, environ_of_a_service
 from support import Environment, World
 
 with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Server, serving
+from neighbours.processes import Server, serving
 from support import Environment, World
 
 BIN = Path(sys.executable).parent
@@ -73,10 +73,11 @@ class Start:
 
     def __call__(self, server: tuple[str | Path, ...], *, hook: bool) -> Any:
         env = {"PYTHONPATH": str(self.folder), "PROMETHEUS_MULTIPROC_DIR": str(self.metrics)}
-        run = [self._installed.python, "-m", "ascend_patches", "run", "--"]
+        run: list[str | Path] = [self._installed.python, "-m", "ascend_patches", "run", "--"]
         if hook:
             self._installed.install_hook()
-        return serving([*([] if hook else run), self._installed.python, *server], env=env, cwd=self.folder)
+            run = []
+        return serving([*run, self._installed.python, *server], env=env, cwd=self.folder)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from attention_layers import Inputs, Layer, boundaries, exact, inputs
+from npu.attention_layers import Inputs, Layer, boundaries, exact, inputs
 
 WINDOWS = (4, 4, 4, 4)
 FULL = (10, 6)

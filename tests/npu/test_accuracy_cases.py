@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import accuracy_cases
 import pytest
-from accuracy_cases import CASES, Encoders
-from attention_layers import Layer
-from wrong_caches import CACHES, ByAddress, ByLayerIndex, ByObject, ByShape
+from npu.accuracy_cases import CASES, Encoders, WrongResultError
+from npu.attention_layers import Layer
+from npu.wrong_caches import CACHES, ByAddress, ByLayerIndex, ByObject, ByShape
 
 from ascend_patches.npu.encoder_call import encoder_call
 
@@ -26,7 +25,7 @@ def failure(scenario: str, layer: type[Layer]) -> BaseException | None:
     """How a scenario fails with layers of that kind, or None."""
     try:
         CASES[scenario](Encoders(layer, contextlib.nullcontext))
-    except (accuracy_cases.WrongResultError, ValueError, RuntimeError, KeyError, TypeError) as problem:
+    except (WrongResultError, ValueError, RuntimeError, KeyError, TypeError) as problem:
         return problem
     return None
 
@@ -55,7 +54,7 @@ def test_a_cache_by_layer_index_fails(scenario: str) -> None:
     ],
 )
 def test_a_cache_with_another_key_fails(scenario: str, cache: type[Layer]) -> None:
-    assert isinstance(failure(scenario, cache), accuracy_cases.WrongResultError)
+    assert isinstance(failure(scenario, cache), WrongResultError)
 
 
 def test_all_sixteen_cases_are_there() -> None:

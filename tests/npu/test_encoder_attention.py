@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from attention_layers import Layer, boundaries, exact, inputs, layer_with
+from npu.attention_layers import Layer, boundaries, exact, inputs, layer_with
 
 import emulated_npu
 from ascend_patches.npu import attention_kernels as kernels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attention_layers import boundaries
+from npu.attention_layers import boundaries
 
 import emulated_npu
 from ascend_patches.errors import AscendPatchesError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from attention_layers import Layer, inputs
+from npu.attention_layers import Layer, inputs
 
 import emulated_npu
 from ascend_patches.npu.encoder_call import encoder_call

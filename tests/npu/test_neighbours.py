@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from custom_ops import ApplyRotaryEmb, CustomOp, custom_ops  # noqa: F401
+from npu.custom_ops import ApplyRotaryEmb, CustomOp, custom_ops  # noqa: F401
 
 from ascend_patches.npu.neighbours import behind, stands_for
 
@@ -37,7 +37,7 @@ def compiled(op: CustomOp) -> None:
 
 
 def forward_of_its_own(op: CustomOp) -> None:
-    op.forward = lambda x: x  # type: ignore[method-assign]
+    op.forward = lambda x: x  # type: ignore[method-assign, misc]
 
 
 def bound_to_another(op: CustomOp) -> None:

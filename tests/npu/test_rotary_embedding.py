@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rotary_layers import Layer, turned
+from npu.rotary_layers import Layer, turned
 
 import emulated_npu
 from ascend_patches.npu import rotary_mul

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from custom_ops import HEADS, SIZE, ApplyRotaryEmb, attention_of, custom_ops  # noqa: F401
+from npu.custom_ops import HEADS, SIZE, ApplyRotaryEmb, attention_of, custom_ops  # noqa: F401
 
 import emulated_npu
 from ascend_patches.npu import vision_attention

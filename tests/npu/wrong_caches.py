@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
-from attention_layers import Inputs, Layer
+from npu.attention_layers import Inputs, Layer
 
 import ascend_patches.npu.encoder_attention as encoder_attention
 from ascend_patches.npu.host_lengths import Lengths

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import CONTRACT, NEWEST, REPRESENTATIVE, release_and_file
+from on_releases.pairs_under_test import CONTRACT, NEWEST, REPRESENTATIVE, release_and_file
 from releases import runner
 from releases.pairs import Pair
 from releases.store import Store, default_root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -39,7 +39,7 @@ def version(pair: Pair) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def by_name(pairs: list[Pair]) -> Any:
+def by_name(pairs: Sequence[Pair]) -> Any:
     """Parametrises a test over pairs; ``-k vllm-ascend-0.18.0`` picks one."""
     return pytest.mark.parametrize("pair", pairs, scope="module", ids=map(_id, pairs))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import REPRESENTATIVE, RUNNABLE, OnPair, by_name
+from on_releases.pairs_under_test import REPRESENTATIVE, RUNNABLE, OnPair, by_name
 from releases.compatibility import Outcome, document, outcomes
 from releases.pairs import Pair
 from releases.store import Store

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pairs_under_test import OnPair
+from on_releases.pairs_under_test import OnPair
 from releases.compatibility import environment, sources
 from releases.pairs import Pair, find
 from releases.store import Store

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from pairs_under_test import by_name
+from on_releases.pairs_under_test import by_name
 from releases.compatibility import environment, sources
 from releases.pairs import PAIRS, Pair
 from releases.store import Store

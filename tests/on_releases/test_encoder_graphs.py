@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import RUNNABLE, OnPair, by_name, version
+from on_releases.pairs_under_test import RUNNABLE, OnPair, by_name, version
 from releases.pairs import Pair
 
 SCRIPT = Path(__file__).with_name("encoder_graphs_run.py")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mla_kv_overlap_run import MUTANTS
-from pairs_under_test import RUNNABLE, OnPair
+from on_releases.mla_kv_overlap_run import MUTANTS
+from on_releases.pairs_under_test import RUNNABLE, OnPair
 from releases import runner
 from releases.pairs import Pair, find
 from releases.store import Store

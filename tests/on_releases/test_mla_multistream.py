@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mla_multistream_run import LEFT_ALONE, MUTANTS, TERMS
-from pairs_under_test import OnPair
+from on_releases.mla_multistream_run import LEFT_ALONE, MUTANTS, TERMS
+from on_releases.pairs_under_test import OnPair
 from releases.pairs import find
 
 from ascend_patches.patches.mla_multistream.declaration import PATCH

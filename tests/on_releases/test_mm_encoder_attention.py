@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import RUNNABLE, OnPair, by_name
+from on_releases.pairs_under_test import RUNNABLE, OnPair, by_name
 from releases.pairs import Pair
 
 from ascend_patches.deciding.lock import Lock

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pairs_under_test import OnPair, by_name
+from on_releases.pairs_under_test import OnPair, by_name
+from on_releases.vision_encoders import LAYERS, measured
 from releases.pairs import Pair, find
-from vision_encoders import LAYERS, measured
 
 # One of each variant and attention kernel; the contract runs on every release.
 PAIRS = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pairs_under_test import RUNNABLE, by_name
+from on_releases.pairs_under_test import RUNNABLE, by_name
 from releases.pairs import Pair
 from releases.store import Store
 from relying.found import dependencies, unknown

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import OnPair, by_name
+from on_releases.pairs_under_test import OnPair, by_name
 from releases.pairs import Pair, find
 
 SCRIPT = Path(__file__).with_name("rotary_embedding_run.py")

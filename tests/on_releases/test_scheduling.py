@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pairs_under_test import release_and_file
+from on_releases.pairs_under_test import release_and_file
 
 pytestmark = pytest.mark.upstream
 

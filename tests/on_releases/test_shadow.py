@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import OnPair, by_name
+from on_releases.pairs_under_test import OnPair, by_name
 from releases.pairs import Pair, find
 
 PAIRS = [find(name) for name in ("vllm-ascend==0.13.0", "vllm-ascend==0.18.0", "vllm-ascend==0.30.0rc2")]

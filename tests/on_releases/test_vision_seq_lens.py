@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pairs_under_test import OnPair, by_name
+from on_releases.pairs_under_test import OnPair, by_name
+from on_releases.vision_encoders import measured
 from releases.pairs import Pair, find
-from vision_encoders import measured
 
 # One of each variant; the contract runs on every release.
 PAIRS = [

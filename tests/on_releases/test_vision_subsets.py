@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pairs_under_test import OnPair, by_name
+from on_releases.pairs_under_test import OnPair, by_name
 from releases.pairs import Pair, find
 
 # One of each variant. vLLM alone has no NPU attention whose bits could be kept.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pairs_under_test import OnPair
+from on_releases.pairs_under_test import OnPair
 from releases.pairs import Pair
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "vision_bench" / "measure.py"

@@ -7,8 +7,8 @@ import sys
 from functools import cache
 
 import pytest
-from served_engines import Engines, Seen, Serve
-from serving_site import ROOT, Site
+from serving.served_engines import Engines, Seen, Serve
+from serving.serving_site import ROOT, Site
 
 
 @pytest.fixture(scope="session")

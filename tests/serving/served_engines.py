@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from questions import Answer, ask, watch_it_die
-from serving_site import Site, engine_environment
-from vllm_processes import ENDED, roles
-from vllm_server import PATIENCE, Server, kill_group
+from serving.questions import Answer, ask, watch_it_die
+from serving.serving_site import Site, engine_environment
+from serving.vllm_processes import ENDED, roles
+from serving.vllm_server import PATIENCE, Server, kill_group
 
 from ascend_patches.reporting import report
 

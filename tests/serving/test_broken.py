@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from doctored import doctored
-from served_engines import SERVING, Engines, Seen
-from serving_site import Site
+from serving.doctored import doctored
+from serving.served_engines import SERVING, Engines, Seen
+from serving.serving_site import Site
 
 pytestmark = pytest.mark.engine
 
@@ -125,8 +125,8 @@ def no_room(tmp_path: Path) -> NoRoom:
 def test_where_no_report_can_be_left_the_server_comes_up_patched_and_each_process_says_so_once(
     engines: Engines, with_plugin: Site, no_room: NoRoom, unpatched: Seen, tmp_path: Path
 ) -> None:
-    disk = {"ASCEND_PATCHES_REPORT_DIR": str(no_room.folder)}
-    seen = engines.serve(with_plugin, tmp_path, command=no_room.command, **disk)
+    folder = str(no_room.folder)
+    seen = engines.serve(with_plugin, tmp_path, command=no_room.command, ASCEND_PATCHES_REPORT_DIR=folder)
     assert seen.tokens == unpatched.tokens
     assert seen.complaints == [no_room.complaint] * len(seen.processes)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from served_engines import SERVING, Engines
-from serving_site import Site, engine_environment
-from vllm_processes import ENGINE_CORE, FRONT_END, roles
-from vllm_server import Server
+from serving.served_engines import SERVING, Engines
+from serving.serving_site import Site, engine_environment
+from serving.vllm_processes import ENGINE_CORE, FRONT_END, roles
+from serving.vllm_server import Server
 
 pytestmark = pytest.mark.engine
 

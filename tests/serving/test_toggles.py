@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from served_engines import SERVING, Engines, Seen
-from serving_site import Site
+from serving.served_engines import SERVING, Engines, Seen
+from serving.serving_site import Site
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 

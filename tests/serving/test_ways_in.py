@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from questions import AT_ONCE, ONE_BY_ONE, STREAMED
-from served_engines import SERVING, Engines, Seen, Serve
-from serving_site import Site
-from vllm_processes import ENGINE_CORE, FRONT_END, WORKER
+from serving.questions import AT_ONCE, ONE_BY_ONE, STREAMED
+from serving.served_engines import SERVING, Engines, Seen, Serve
+from serving.serving_site import Site
+from serving.vllm_processes import ENGINE_CORE, FRONT_END, WORKER
 
 pytestmark = pytest.mark.engine
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from served_engines import SERVING, Seen, Serve
+from serving.served_engines import SERVING, Seen, Serve
 
 pytestmark = pytest.mark.engine
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from questions import MODEL
-from vllm_processes import WORKER, roles
+from serving.questions import MODEL
+from serving.vllm_processes import WORKER, roles
 
 READY = "Application startup complete."
 PATIENCE = 400

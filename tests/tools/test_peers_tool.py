@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -99,3 +100,13 @@ def _heads(place: Path) -> int:
 
 def test_every_suite_is_of_a_release_that_is_supported() -> None:
     assert [suite.pair.name for suite in SUITES] == [suite.release for suite in SUITES]
+
+
+def test_a_file_without_a_report_says_what_pytest_said_last() -> None:
+    done = subprocess.CompletedProcess([], 4, stdout="E   ModuleNotFoundError: No module named 'x'\nsee above\n")
+    assert peer_runs._not_collected(done) == "not collected: ModuleNotFoundError: No module named 'x'"
+    assert peer_runs._not_collected(subprocess.CompletedProcess([], 4, stdout="")) == "not collected"
+
+
+def test_a_file_that_ends_pytest_itself_says_by_which_signal() -> None:
+    assert peer_runs._not_collected(subprocess.CompletedProcess([], -11, stdout="")) == "ended by signal 11"
