@@ -1,4 +1,4 @@
-"""What makes a merge doubtful that looks right: each doubt is a sentence, and any of them asks for a review."""
+"""What the surroundings make doubtful that looks right: each doubt is a sentence, and any of them asks for a review."""
 
 from __future__ import annotations
 
@@ -6,40 +6,24 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
 
-from ascend_patches.carrying import call_fit, merging, new_modules, overriding, reaching, users_fit
-from ascend_patches.carrying.inventory import FunctionNode, inventory, parsed
-from ascend_patches.carrying.merging import Merged, Unit
+from ascend_patches.carrying import call_fit, merging, new_modules, overriding, users_fit
+from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory, parsed
+from ascend_patches.carrying.merge_doubts import TRIVIAL, short
+from ascend_patches.carrying.merging import Unit
 from ascend_patches.carrying.other_meanings import other_meanings
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.carrying.sides import Sides
-from ascend_patches.carrying.statement_text import assigned, read, read_dotted
 from ascend_patches.carrying.usage import usage
 from ascend_patches.carrying.using import readers
 
 _VERSION_QUESTIONS = ("if vllm_version_is(", "if not vllm_version_is(", "elif vllm_version_is(")
 _TELLING = 20
 """As long as a statement has to be before it is known again in another function."""
-_TRIVIAL = ("pass", "return", "continue", "break", "else:", "try:", "(docstring)")
-
-
-def merge_doubts(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Merged) -> list[str]:
-    """Doubts about one merged definition, from its statements alone."""
-    doubts = []
-    upstream, here = merging.difference(base, theirs), merging.difference(ours, merged.units)
-    if merged.by_lines:
-        # Inside a statement that both sides changed there are no statements to compare, but the words of it.
-        if not merging.same_words(base, theirs, ours, merged.units):
-            doubts.append("both sides changed one statement, and the merge of it is not upstream's own difference")
-    elif not merging.same_difference(upstream, here):
-        doubts += _other_difference(upstream, here)
-    else:
-        doubts += _other_blocks(base, theirs, ours, merged.units)
-    doubts += _there_already(base, theirs, ours)
-    doubts += _other_values(base, theirs, ours, merged.units)
-    doubts += _other_order(base, theirs, ours, merged.units)
-    return list(dict.fromkeys(doubts))
+_TWINS = 0.5
+"""How much of two functions is the same where they do one job in two forms."""
 
 
 def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code, upstream: Code | None) -> None:
@@ -97,110 +81,6 @@ def _overriding(definition: Definition, pair: Sides, here: Code, upstream: Code,
             yield from overriding.of_method(place, definition.path.rpartition(".")[2], here, upstream, touched)
 
 
-def _other_difference(
-    upstream: tuple[Counter[str], Counter[str]], here: tuple[Counter[str], Counter[str]]
-) -> list[str]:
-    found = []
-    for code in (upstream[0] - here[0]).elements():
-        found.append(f"upstream takes away or moves `{_short(code)}`, which the release does not have like that")
-    for code in (upstream[1] - here[1]).elements():
-        found.append(f"upstream puts in `{_short(code)}`, and the merge does not")
-    for code in ((here[0] - upstream[0]) + (here[1] - upstream[1])).elements():
-        found.append(f"the merge changes `{_short(code)}`, which upstream's change does not")
-    return found or ["the merge is not upstream's own difference"]
-
-
-def _other_blocks(
-    base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]
-) -> list[str]:
-    """Statements that the change puts into, or takes out of, a block that the release enters on another condition."""
-    found = []
-    for upstream, here in (
-        (merging.placed(base, theirs), merging.placed(ours, merged)),
-        (merging.placed(theirs, base), merging.placed(merged, ours)),
-    ):
-        for code, blocks in (here - upstream).elements():
-            around = blocks[-1] if blocks else "no condition"
-            found.append(f"`{_short(code)}` is in another block on the release: {_short(around)}")
-    return found
-
-
-def _there_already(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit]) -> list[str]:
-    """Statements that the change puts in and that the release has of itself."""
-    inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
-    own = Counter(unit.code for unit in ours) - Counter(unit.code for unit in base)
-    own_targets = {name for code in own for name in assigned(code)}
-    found = []
-    for code in inserted:
-        if code.endswith(_TRIVIAL) or code.startswith(_TRIVIAL):
-            continue
-        if own[code]:
-            found.append(f"the release has `{_short(code)}` there already")
-            continue
-        shared = [name for name in assigned(code) if name in own_targets]
-        if shared:
-            found.append(f"the release sets {shared[0]} in code of its own, and the change sets it as well")
-    return found
-
-
-def _other_values(
-    base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]
-) -> list[str]:
-    """Local names, and attributes, that the change reads and that the release computes in another way.
-
-    Where the same statement of the same block sets a name right before all that newly reads it, no other counts.
-    """
-    inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
-    deleted = Counter(unit.code for unit in base) - Counter(unit.code for unit in theirs)
-    used, before_it = ({name for code in row for name in read(code) | read_dotted(code)} for row in (inserted, deleted))
-    found = []
-    for name in sorted(used - before_it):
-        before = Counter(unit.code for unit in base if name in assigned(unit.code))
-        now = Counter(unit.code for unit in ours if name in assigned(unit.code))
-        if before != now and not reaching.set_alike(
-            name, [code for code in inserted if name in read(code) | read_dotted(code)], theirs, merged
-        ):
-            found.append(f"the change reads {name}, which the release computes in another way")
-    return found
-
-
-def _other_order(
-    base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit], merged: Sequence[Unit]
-) -> list[str]:
-    """Local names that a statement reads, and that are set before it on its own side and not before it in the merge.
-
-    What upstream itself no longer sets before the same statement is upstream's own doing.
-    """
-    found = []
-    old, new = _rows_by_statement(base), _rows_by_statement(theirs)
-    known = [(_set_before(side), side) for side in (ours, theirs)]
-    for unit, before in zip(merged, _set_before(merged), strict=True):
-        for rows, side in known:
-            at = next((index for index, each in enumerate(side) if each.key == unit.key), None)
-            if at is not None:
-                dropped = old.get(unit.key, set()) - new.get(unit.key, old.get(unit.key, set()))
-                for name in sorted((read(unit.code) & rows[at]) - before - dropped):
-                    found.append(f"`{_short(unit.code)}` reads {name}, which the merge does not set before")
-                break
-    return found
-
-
-def _rows_by_statement(row: Sequence[Unit]) -> dict[tuple[int, str], set[str]]:
-    """For each statement that stands in a row once, the names that those before it set."""
-    once = Counter(unit.key for unit in row)
-    return {unit.key: names for unit, names in zip(row, _set_before(row), strict=True) if once[unit.key] == 1}
-
-
-def _set_before(row: Sequence[Unit]) -> list[set[str]]:
-    """For each unit the names that those before it set."""
-    found: list[set[str]] = []
-    known: set[str] = set()
-    for unit in row:
-        found.append(set(known))
-        known |= assigned(unit.code) if unit.code != merging.BY_LINES else _assigned_in_lines(unit.lines)
-    return found
-
-
 def _elsewhere_already(definition: Definition, pair: Sides) -> None:
     """Statements that the change puts in, and that the release has in other functions of the file."""
     if pair.old is None or pair.release is None:
@@ -212,9 +92,32 @@ def _elsewhere_already(definition: Definition, pair: Sides) -> None:
     inserted = Counter(unit.code for unit in theirs) - Counter(unit.code for unit in base)
     more = merging.statements_of(pair.there) - merging.statements_of(pair.before)
     own = Counter(unit.code for unit in ours)
-    telling = [code for code in inserted if len(code) >= _TELLING and not code.startswith(_TRIVIAL)]
+    telling = [code for code in inserted if len(code) >= _TELLING and not code.startswith(TRIVIAL)]
     if telling and all(more[code] and not own[code] for code in telling):
-        definition.doubts.append(f"the release has `{_short(telling[0])}` in another function of the file already")
+        holders = [row for code in telling for row in _newly_holding(code, pair)]
+        if holders and all(_are_twins(ours, row) for row in holders):
+            return  # the same job in another form: what it has says nothing about this one
+        definition.doubts.append(f"the release has `{short(telling[0])}` in another function of the file already")
+
+
+def _newly_holding(code: str, pair: Sides) -> Iterator[tuple[Unit, ...]]:
+    """The functions of the release's file that have a statement which they had not where the change was made."""
+    for path, items in pair.there.items.items():
+        before = [_count(code, each, pair.before) for each in pair.before.items.get(path, [])]
+        for item in items:
+            if isinstance(item.node, FunctionNode) and _count(code, item, pair.there) > sum(before):
+                yield merging.units(item.node, pair.there.lines)
+
+
+def _count(code: str, item: Item, text: Inventory) -> int:
+    if not isinstance(item.node, FunctionNode):
+        return 0
+    return sum(unit.code == code for unit in merging.units(item.node, text.lines))
+
+
+def _are_twins(one: Sequence[Unit], other: Sequence[Unit]) -> bool:
+    mine, theirs = ([unit.code for unit in row] for row in (one, other))
+    return SequenceMatcher(None, mine, theirs, autojunk=False).ratio() >= _TWINS
 
 
 def _for_other_versions(definition: Definition, pair: Sides, release: Code) -> None:
@@ -318,14 +221,3 @@ def _pointless(result: Result) -> None:
     if all(definition.kind == "import" for definition in result.carried):
         for definition in result.carried:
             definition.doubts.append("only imports are left of the change")
-
-
-def _short(code: str) -> str:
-    line = code.strip().partition("\n")[0]
-    return line if len(line) <= 90 else f"{line[:87]}..."
-
-
-def _assigned_in_lines(lines: Sequence[str]) -> set[str]:
-    """What lines that are no whole statements set, at their beginnings."""
-    heads = [line.partition("=")[0] for line in lines if re.match(r"[\w\s.,()]+(:[^=]+)?=(?!=)", line)]
-    return {name for head in heads for name in re.findall(r"[A-Za-z_][\w.]*", head.partition(":")[0])}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from ascend_patches.carrying import captures, contained, doubting, merging, moving, placing
+from ascend_patches.carrying import captures, contained, merging, moving, placing
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.class_making import runs_when_made
 from ascend_patches.carrying.classes import Classes
 from ascend_patches.carrying.decorated_classes import hidden_by
 from ascend_patches.carrying.decorators import undecorable
 from ascend_patches.carrying.inventory import Inventory, Item, inventory, parsed
+from ascend_patches.carrying.merge_doubts import merge_doubts
 from ascend_patches.carrying.release_code import Code, other_binding
 from ascend_patches.carrying.removals import Removals
 from ascend_patches.carrying.results import Definition, LeftOut
@@ -194,7 +195,7 @@ class Items:
         if merged.by_lines and fingerprints.of_node(whole) == release.code:
             definition.refuse("already there", "the merge is what the release has")
             return
-        definition.doubts += doubting.merge_doubts(base, theirs, ours, merged)
+        definition.doubts += merge_doubts(base, theirs, ours, merged)
 
     def look_elsewhere(self, definition: Definition, sides: Sides) -> None:
         old = sides.old

@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from ascend_patches.carrying.inventory import Inventory
+from ascend_patches.carrying.inventory import Inventory, parsed
 
 BY_LINES = "(merged by lines)"
 _BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
@@ -86,6 +86,13 @@ def units(node: ast.stmt, lines: Sequence[str]) -> tuple[Unit, ...]:
         Unit(mark.code, mark.depth, tuple(lines[begin - 1 : end]), mark.owner)
         for mark, begin, end in zip(marks, begins, ends, strict=True)
     )
+
+
+def units_of(text: str) -> tuple[Unit, ...]:
+    """The units of one definition with its own indentation; none where it is no Python."""
+    node = parsed(text)
+    around = ["if True:"] if text[:1].isspace() else []
+    return units(node, [*around, *text.split("\n")]) if node is not None else ()
 
 
 def merge(base: Sequence[Unit], theirs: Sequence[Unit], release: Sequence[Unit]) -> Merged:

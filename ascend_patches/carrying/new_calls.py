@@ -130,7 +130,7 @@ class Calls:
         for path in self.release.with_word(name):
             module = self.release.module_at(path)
             for node in module.plain_calls if module is not None else ():
-                if dotted(node.func).removesuffix(".default") == call.callee:
+                if _one_name(dotted(node.func).removesuffix(".default")) == _one_name(call.callee):
                     known |= {keyword.arg for keyword in node.keywords if keyword.arg}
                     counts.add(len(node.args))
         unknown = [keyword for keyword in call.keywords if keyword not in known]
@@ -178,6 +178,11 @@ class Calls:
                 if set(keywords) <= set(call.keywords):
                     return True
         return False
+
+
+def _one_name(callee: str) -> str:
+    """A function of torch for NPUs by one of its names: torch_npu gives its module to torch."""
+    return callee.replace("torch_npu.npu.", "torch.npu.", 1)
 
 
 def _wrapped(function: _Function) -> bool:

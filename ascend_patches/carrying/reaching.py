@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ascend_patches.carrying import merging
 from ascend_patches.carrying.inventory import FunctionNode
 from ascend_patches.carrying.merging import Unit
-from ascend_patches.carrying.statement_text import assigned, statement
+from ascend_patches.carrying.statement_text import assigned, bare, statement
 
 _OTHER_BRANCH = ("else: ", "finally: ")
 _MAY_BE_PASSED_BY = ("elif ", "except", "for ", "async for ", "case ")
@@ -18,20 +18,22 @@ _LOOPS = ("for ", "async for ", "while ")
 
 def set_alike(name: str, readers: Sequence[str], theirs: Sequence[Unit], merged: Sequence[Unit]) -> bool:
     """Whether all statements of some codes have a name from the same statement in both rows."""
-    sources = [[last_set(name, code, row) for code in readers] for row in (theirs, merged)]
-    return all(sources[0]) and sources[0] == sources[1]
+    rows = [[last_set(name, code, row) for code in readers] for row in (theirs, merged)]
+    return all(found and all(found) for found in rows[0]) and rows[0] == rows[1]
 
 
-def last_set(name: str, code: str, row: Sequence[Unit]) -> str:
-    """The statement that sets what another one reads, in the same block or in one around it; empty where not certain.
+def last_set(name: str, code: str, row: Sequence[Unit]) -> list[str]:
+    """The statements that set what another one reads, one for each time that it stands in a row.
 
-    A statement that stands several times, one in a block beside it, and one further on in a loop leave it open.
+    Each is in the same block or in one around it; one that is not certain is empty. What is set in a block beside it,
+    or further on in a loop, leaves it open.
     """
-    places = [index for index, unit in enumerate(row) if unit.code == code]
-    if len(places) != 1:
-        return ""
-    depth = _outside(row[places[0]])
-    for index in range(places[0] - 1, -1, -1):
+    return [_last_before(name, index, row) for index, unit in enumerate(row) if bare(unit.code) == code]
+
+
+def _last_before(name: str, place: int, row: Sequence[Unit]) -> str:
+    depth = _outside(row[place])
+    for index in range(place - 1, -1, -1):
         unit = row[index]
         is_definition = unit.code.startswith(_DEFINITIONS)
         if unit.code == merging.BY_LINES or (is_definition and 0 < unit.depth < depth):
@@ -40,9 +42,9 @@ def last_set(name: str, code: str, row: Sequence[Unit]) -> str:
             return "(parameter)" if name in _parameters(unit.code) else ""
         if unit.depth < depth and unit.code.startswith(_LOOPS) and _is_set_in_block(name, row, index):
             return ""
-        if _sets(name, unit.code):
+        if sets(name, unit.code):
             certain = unit.depth <= depth and not unit.code.startswith(_MAY_BE_PASSED_BY) and not _adds(unit.code)
-            return unit.code if certain else ""
+            return bare(unit.code) if certain else ""
         depth = min(depth, _outside(unit) if unit.depth <= depth else depth)
     return ""
 
@@ -56,12 +58,18 @@ def _is_set_in_block(name: str, row: Sequence[Unit], head: int) -> bool:
     for unit in row[head + 1 :]:
         if unit.depth <= row[head].depth:
             return False
-        if unit.code == merging.BY_LINES or _sets(name, unit.code):
+        if unit.code == merging.BY_LINES or sets(name, unit.code):
             return True
     return False
 
 
-def _sets(name: str, code: str) -> bool:
+def parameters_of(row: Sequence[Unit]) -> set[str]:
+    """The parameters of the function that a row is."""
+    return next((_parameters(unit.code) for unit in row if unit.code.startswith(_DEFINITIONS)), set())
+
+
+def sets(name: str, code: str) -> bool:
+    """Whether a statement binds a name in any way, or takes it away."""
     if name in assigned(code):
         return True
     tree = statement(code)

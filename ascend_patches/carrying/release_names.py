@@ -20,6 +20,8 @@ from ascend_patches.carrying.usage import BUILTINS, Attribute, Usage, dotted, lo
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _MANY = 12
+_FOR_EVERY_DEVICE = ("torch.cuda.is_available", "torch.cuda.is_initialized")
+"""What torch answers on a machine without CUDA as well."""
 
 
 class Judged(NamedTuple):
@@ -284,7 +286,7 @@ def for_cuda(code: Code, module_name: str, name: str) -> list[str]:
     if home is None or item is None:
         return []
     asked = [dotted(node) for node in ast.walk(item.node) if isinstance(node, ast.Attribute)]
-    found = next((each for each in asked if each.startswith("torch.cuda.")), "")
+    found = next((each for each in asked if each.startswith("torch.cuda.") and each not in _FOR_EVERY_DEVICE), "")
     return [f"{home.name}:{item.path} uses {found}, which an NPU may not have"] if found else []
 
 

@@ -36,9 +36,14 @@ def read_dotted(code: str) -> set[str]:
     return {name for name in map(dotted, nodes) if name}
 
 
+def bare(code: str) -> str:
+    """A unit's code without the ``else:`` or the ``finally:`` that goes with the first statement after it."""
+    return code.removeprefix("else: ").removeprefix("finally: ")
+
+
 def statement(code: str) -> ast.AST | None:
     """A unit's code as a tree; None where it is none by itself."""
-    text = code.removeprefix("else: ").removeprefix("finally: ")
+    text = bare(code)
     text = text.replace("elif ", "if ", 1) if text.startswith("elif ") else text
     for candidate in (text, f"{text}\n    pass", f"try:\n    pass\n{text}\n    pass", f"{text}\ndef f(): pass"):
         try:

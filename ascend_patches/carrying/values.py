@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 
 from ascend_patches.carrying import captures
@@ -27,7 +28,10 @@ _COMPARABLE = (
 )
 _READ = ("ClassVar", "InitVar", "KW_ONLY")
 """Annotations that a dataclass reads."""
-_FIELDS = ("dataclass", "Enum", "Flag", "NamedTuple", "TypedDict", "BaseModel", "config", "Structure")
+_READS_FIELDS = re.compile(
+    r"dataclass|\battrs?\b|\bconfig\b|\bmetaclass\b|(Enum|Flag|NamedTuple|TypedDict|BaseModel|Structure|Struct)\b"
+)
+"""What in the head of a class shows that its fields are read when it is made."""
 
 
 class Values:
@@ -125,9 +129,9 @@ class Values:
         lineage, outside = self.code.lineage(place)
         for owner in lineage:
             heads = [*owner.node.decorator_list, *owner.node.bases, *owner.node.keywords]
-            if any(word in ast.unparse(each) for each in heads for word in (*_FIELDS, "metaclass")):
+            if any(_READS_FIELDS.search(ast.unparse(each)) for each in heads):
                 return True
-        return any(each.rpartition(".")[2] in _FIELDS for each in outside)
+        return any(_READS_FIELDS.search(each) for each in outside)
 
     def imported(self, definition: Definition, sides: Sides) -> None:
         if sides.new.scope:

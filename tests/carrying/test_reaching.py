@@ -11,9 +11,10 @@ from ascend_patches.carrying import merging, reaching
 
 
 def source(body: str) -> str:
-    """Where ``use(x)`` has ``x`` from."""
+    """Where ``use(x)`` has ``x`` from, each time that it stands there."""
     text = "def f(self, x):\n" + "\n".join(f"    {line}" for line in dedent(body).strip().split("\n")) + "\n"
-    return reaching.last_set("x", "use(x)", merging.units(ast.parse(text).body[0], text.split("\n")))
+    row = merging.units(ast.parse(text).body[0], text.split("\n"))
+    return "; ".join(reaching.last_set("x", "use(x)", row))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,9 @@ def source(body: str) -> str:
         ("x = 1\ndel x\nuse(x)", ""),
         ("global x\nuse(x)", ""),
         ("x = 1\nimport x\nuse(x)", "import x"),
-        ("x = 1\nuse(x)\nuse(x)", ""),
+        ("x = 1\nuse(x)\nuse(x)", "x = 1; x = 1"),
+        ("x = 1\nuse(x)\nx = 2\nuse(x)", "x = 1; x = 2"),
+        ("if a:\n    y = 1\nelse:\n    x = 1\n    use(x)", "x = 1"),
         ("x = 1\ndef g():\n    use(x)", ""),
         ("x = 1\ndef g():\n    x = 2\nuse(x)", ""),
         ("if (x := 3):\n    use(x)", "if (x := 3):"),

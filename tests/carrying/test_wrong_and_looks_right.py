@@ -279,3 +279,50 @@ def test_a_class_that_its_decorator_hides_cannot_be_reached(tmp_path: Path, give
     assert result.verdict == verdict
     reasons = [each.reason for each in result.definitions if each.verdict == "cannot"]
     assert reasons == (["@once puts something that is no class in place of Runner"] if verdict != "carried" else [])
+
+
+@pytest.mark.parametrize(
+    ("base", "verdict"), [("BaseModelLoader", "carried"), ("OtherBaseModel", "not carried"), ("IntEnum", "not carried")]
+)
+def test_only_a_class_that_reads_its_fields_when_it_is_made_cannot_be_given_another_value(
+    tmp_path: Path, base: str, verdict: str
+) -> None:
+    before = BEFORE.replace("class Runner(Base):", f"class Runner({base}):\n        KIND = 1\n")
+    before = before.replace("class Base:", f"class {base}(object):\n        pass\n\n\n    class Base:")
+    result = carried(tmp_path, {**RELEASE, RUNNER: before}, {RUNNER: before}, {RUNNER: before.replace("= 1", "= 2")})
+    assert result.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"), [("torch.npu.wait()", "carried"), ("torch.npu.wait(config, 1)", "review")]
+)
+def test_torch_npu_gives_its_module_for_devices_to_torch(tmp_path: Path, other: str, verdict: str) -> None:
+    calls = f"def other(config):\n    torch_npu.npu.wait(config)\n    {other}\n"
+    release = {"vllm_ascend/waits.py": f"import torch\nimport torch_npu\n\n\n{calls}"}
+    assert (
+        of(tmp_path, ("return total", "torch_npu.npu.wait()\n            return total"), release=release)[0] == verdict
+    )
+
+
+@pytest.mark.parametrize(("asked", "verdict"), [("is_available", "carried"), ("mem_get_info", "review")])
+def test_what_torch_answers_without_cuda_as_well_is_not_doubted(tmp_path: Path, asked: str, verdict: str) -> None:
+    change = [
+        ("from vllm.config import Config", "from vllm.config import Config\n    from vllm.memory import seen"),
+        ("return total", "return total + seen()"),
+    ]
+    release = {"vllm/memory.py": f"import torch\n\n\ndef seen():\n    return torch.cuda.{asked}()\n"}
+    assert of(tmp_path, *change, release=release)[0] == verdict
+
+
+@pytest.mark.parametrize(("twin", "verdict"), [(True, "carried"), (False, "review")])
+def test_a_fix_in_another_form_of_the_same_function_is_not_the_fix_of_this_one(
+    tmp_path: Path, twin: bool, verdict: str
+) -> None:
+    fixed = BEFORE.replace("helpers.add(count, 1)", "helpers.add(count, tokens[0])")
+    other = fixed[fixed.index("        def step") :].replace("def step", "def step_again")
+    if not twin:
+        other = "        def after(self, count, tokens):\n            total = helpers.add(count, tokens[0])\n"
+        other += "            return self.step(total)\n"
+    release = {**RELEASE, RUNNER: f"{BEFORE}\n{other}"}
+    result = carried(tmp_path, release, {RUNNER: BEFORE}, {RUNNER: fixed})
+    assert result.verdict == verdict
