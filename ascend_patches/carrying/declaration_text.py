@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from ascend_patches.carrying import placing
 from ascend_patches.carrying.change import module_of
+from ascend_patches.carrying.fields import fields_of
 from ascend_patches.carrying.inventory import parsed
 from ascend_patches.carrying.new_modules import without_puts
 from ascend_patches.carrying.ordering import bound_name, ordered, parts
@@ -60,7 +62,12 @@ def _rewrites(group: list[Definition], reliances: list[Reliance], code: Code, in
     space = " " * indent
     lines = [f"{space}rewrites=("]
     for definition in group:
-        lines += [f"{space}    {line}" for line in _carried(definition, code)]
+        if definition.is_field:
+            together = [each for each in group if each.is_field and _class_of(each) == _class_of(definition)]
+            written = [_fields(together, code)] if together[0] is definition else []
+        else:
+            written = _carried(definition, code)
+        lines += [f"{space}    {line}" for line in written]
     lines += [f"{space}),", f"{space}relies_on=("]
     return [*lines, *(f"{space}    {each.target!r}," for each in reliances), f"{space}),"]
 
@@ -70,6 +77,22 @@ def _replaced(target: str, code: Code) -> str:
     function = placing.function_at(code, target)
     known, _ = forms(code, target, function) if function is not None else ((), "")
     return f"fingerprints={known!r}, " if known else ""
+
+
+def _class_of(definition: Definition) -> str:
+    return f"{module_of(definition.file)}:{definition.scope}"
+
+
+def _fields(definitions: Sequence[Definition], code: Code) -> str:
+    """The rewrite that gives a dataclass further fields."""
+    first = definitions[0]
+    place = code.class_at(module_of(first.file), first.scope)
+    was = ", ".join(fields_of(place.node)) if place is not None else ""
+    value = ", ".join(each.path.rpartition(".")[2] for each in definitions)
+    prints = " ".join(_fingerprint(each.text) for each in definitions)
+    file = f"str(AFTER / {first.file!r})"
+    target = f"{_class_of(first)}.__dataclass_fields__"
+    return f"Carried({target!r}, {file}, 'fields', was={was!r}, value={value!r}, code={prints!r}),"
 
 
 def _carried(definition: Definition, code: Code) -> list[str]:

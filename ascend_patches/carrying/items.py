@@ -34,7 +34,7 @@ class Items:
         self.sides: dict[int, Sides] = {}
         self.after: dict[str, str | None] = {}
         """The files of the change as it leaves them."""
-        self.values = Values(code, self.definitions)
+        self.values = Values(code, self.definitions, lambda: self.after.values())
         self.classes = Classes(code)
 
     def judge(self, place: str, path: str, before: Inventory, after: Inventory, there: Inventory) -> None:

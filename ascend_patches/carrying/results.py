@@ -39,6 +39,8 @@ class Definition:
     conflicts: tuple[Conflict, ...] = ()
     also_at: tuple[str, ...] = ()
     lines: tuple[int, int] = (0, 0)
+    is_field: bool = False
+    """Whether it is added to the fields of a dataclass."""
 
     @property
     def module(self) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from ascend_patches.carrying import captures
+from ascend_patches.carrying import captures, fields
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.release_code import Code
@@ -37,9 +37,13 @@ _READS_FIELDS = re.compile(
 class Values:
     """Judges class attributes, module names and imports. A verdict that is none takes the item off the list."""
 
-    def __init__(self, code: Code, definitions: list[Definition]) -> None:
+    def __init__(
+        self, code: Code, definitions: list[Definition], after: Callable[[], Iterable[str | None]] = tuple
+    ) -> None:
         self.code = code
         self.definitions = definitions
+        self.after = after
+        """The texts of all files as the change leaves them."""
 
     def attribute(self, definition: Definition, sides: Sides) -> None:
         node = sides.new.node
@@ -48,7 +52,7 @@ class Values:
             return
         if isinstance(node, ast.AnnAssign) and node.value is None:
             if sides.new.scope and self._has_fields(definition, sides):
-                definition.refuse("cannot", "a field of a class whose constructor is made from its fields")
+                definition.refuse("cannot", self._unfit_field(definition, sides))
             else:
                 self.definitions.remove(definition)
             return
@@ -59,7 +63,10 @@ class Values:
             definition.refuse("not there", f"the release has no class {sides.new.scope}")
             return
         if sides.new.scope and self._has_fields(definition, sides):
-            definition.refuse("cannot", "a field of a class whose constructor is made from its fields")
+            said = self._unfit_field(definition, sides)
+            definition.refuse("cannot" if said else "added", said)
+            definition.is_field = not said
+            definition.text = sides.after.source(sides.new)
             return
         if sides.old is not None and sides.release is None:
             definition.refuse("not there", "the release has no such name")
@@ -121,6 +128,16 @@ class Values:
         plain = heads and all(each.partition("(")[0] in ("dataclass", "dataclasses.dataclass") for each in heads)
         values = {ast.dump(each.value) if each.value is not None else "" for each in fields[:2]}
         return bool(plain and not place.node.bases and len(values) == 1)
+
+    def _unfit_field(self, definition: Definition, sides: Sides) -> str:
+        """Why a field cannot be carried; empty where the release's dataclass can be given it."""
+        place = self.code.class_at(module_of(sides.place), sides.new.scope)
+        upstream = sides.after.class_node(sides.new.scope)
+        if place is None or upstream is None or sides.old is not None or sides.release is not None:
+            return fields.OF_A_MADE_CONSTRUCTOR
+        if place.target != f"{definition.module}:{definition.scope}":
+            return fields.OF_A_MADE_CONSTRUCTOR
+        return fields.refusal(self.code, place, sides.new.node, upstream, filter(None, self.after()))
 
     def _has_fields(self, definition: Definition, sides: Sides) -> bool:
         place = self.code.class_at(module_of(sides.place), sides.new.scope)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ascend_patches.declaring.patch import Patch, Rewrite
 from ascend_patches.errors import DeclarationError
 
-Kind = Literal["function", "added", "value", "alias", "module", "bases"]
+Kind = Literal["function", "added", "value", "alias", "module", "bases", "fields"]
 
 
 class Carried(Rewrite):
@@ -18,8 +18,9 @@ class Carried(Rewrite):
     statement that the release has. ``alias`` sets a target to what ``value`` names in ``home``, as upstream's module
     does when it runs. ``module`` puts a module into a package that lacks it: ``home`` is its name, the target what the
     package has for it, and the file its whole text. ``bases`` gives a class, whose ``__bases__`` is the target, those
-    of ``value`` in place of those of ``was``. ``home`` is otherwise the module in whose namespace the code runs, if
-    that is not the target's own.
+    of ``value`` in place of those of ``was``. ``fields`` gives a dataclass the fields of ``value`` besides those of
+    ``was``; the target is its ``__dataclass_fields__``. ``home`` is otherwise the module in whose namespace the code
+    runs, if that is not the target's own.
     """
 
     def __init__(

@@ -15,10 +15,14 @@ from ascend_patches.declaring.patch import Rewrite
 from ascend_patches.errors import TargetError
 from ascend_patches.replacing import nature
 from ascend_patches.replacing.class_bases import BasesSite
+from ascend_patches.replacing.class_fields import FieldsSite
 from ascend_patches.replacing.find import ABSENT, Found, function_of
 from ascend_patches.replacing.sign import signature_difference
 from ascend_patches.replacing.site import Site
 from ascend_patches.upstream.fingerprints import plain_function
+
+_KINDS: dict[str, type[Site]] = {"bases": BasesSite, "fields": FieldsSite}
+"""What is no value in a namespace."""
 
 
 def prepare(rewrite: Rewrite, found: Found) -> Any:
@@ -65,9 +69,10 @@ def _as_kept(rewrite: Rewrite, found: Found, replacement: Any) -> Any:
 def site_of(rewrite: Rewrite, found: Found, value: Any, in_front: Any = None) -> Site:
     """A target as it will be, with a prepared value in its place, or with what stands in front of that."""
     installed = value if in_front is None else in_front
-    kind = BasesSite if isinstance(rewrite, Carried) and rewrite.kind == "bases" else Site
+    kind = _KINDS.get(rewrite.kind, Site) if isinstance(rewrite, Carried) else Site
     site = kind(rewrite.target, found.owner, found.name, ABSENT if found.inherited else found.value, installed)
-    site.original, site.replacement = found.value, value
+    site.original = found.value
+    site.replacement = value if type(site) is Site else site.after
     site.alone = isinstance(rewrite, Carried) and rewrite.kind != "function"
     if isinstance(rewrite, Carried) and rewrite.kind == "module":
         site.module_name = rewrite.home

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import importlib.abc
 import importlib.machinery
+import inspect
 import json
 import os
 import re
@@ -248,6 +250,8 @@ def _wrong_in_place(rewrite: Carried, lacking_before: Collection[str]) -> list[s
         return [] if [each.__name__ for each in owner.__bases__] == names else [f"{rewrite.target}: has other bases"]
     if name not in vars(owner):
         return [f"{rewrite.target}: is not in place"]
+    if rewrite.kind == "fields":
+        return _wrong_in_fields(rewrite, owner)
     value = vars(owner)[name]
     if rewrite.kind == "alias":
         wrap, _, inner = rewrite.value.rstrip(")").rpartition("(")
@@ -269,6 +273,19 @@ def _wrong_in_place(rewrite: Carried, lacking_before: Collection[str]) -> list[s
             wrong.append("what is in place was made at another place")
     lacking = unresolved(node, vars(sys.modules[rewrite.home]), functions_of(value, rewrite.file))
     wrong += [each for each in lacking if each not in lacking_before]
+    return [f"{rewrite.target}: {each}" for each in wrong]
+
+
+def _wrong_in_fields(rewrite: Carried, owner: Any) -> list[str]:
+    """What does not hold of the fields that a dataclass was given."""
+    names = [each.strip() for each in rewrite.value.split(",")]
+    scope = rewrite.path.rpartition(".")[0]
+    nodes = [statement_at(Path(rewrite.file), f"{scope}.{name}") for name in names]
+    prints = " ".join(fingerprints.of_node(node) or "" for node in nodes if node is not None)
+    wrong = [] if prints == rewrite.code else ["its file holds other code than it was declared with"]
+    taken = inspect.signature(owner).parameters
+    wrong += [f"its constructor takes no {name}" for name in names if name not in taken]
+    wrong += [f"{name} is no field" for name in names if name not in {each.name for each in dataclasses.fields(owner)}]
     return [f"{rewrite.target}: {each}" for each in wrong]
 
 
