@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
-from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
 import emulated_npu
 
+# transformers is imported where it is used: beside some builds of torch it cannot be, for a torchvision without its
+# operators, and other tests of this folder run there.
 pytestmark = pytest.mark.usefixtures("npu")
 
 GRIDS = torch.tensor([[1, 4, 6], [2, 8, 4], [1, 2, 2]])
@@ -21,6 +19,9 @@ PATCH_VALUES = 3 * 2 * 14 * 14
 
 
 def qwen2_vl(attention: str) -> torch.nn.Module:
+    from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
+
     config = Qwen2VLVisionConfig(
         depth=3, embed_dim=144, num_heads=2, hidden_size=64, mlp_ratio=2, patch_size=14, attn_implementation=attention
     )
@@ -28,6 +29,9 @@ def qwen2_vl(attention: str) -> torch.nn.Module:
 
 
 def qwen3_vl(attention: str) -> torch.nn.Module:
+    from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
+
     config = Qwen3VLVisionConfig(
         depth=3,
         hidden_size=144,
