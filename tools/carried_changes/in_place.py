@@ -36,6 +36,8 @@ _SECONDS = 120
 _RELEASE_PATCHES = os.path.join(os.sep, "vllm_ascend", "patch", "")
 _PLAIN = (ModuleType, type)
 _RELEASE = ("vllm", "vllm_ascend")
+_EXTENSION = "torch.ops._C_ascend."
+"""The operators of vllm-ascend's compiled extension, which only a machine with its devices loads."""
 _PLACEHOLDERS = "vllm.triton_utils"
 """Where vLLM stands in for Triton on a machine without its devices, with the names that vLLM itself imports."""
 
@@ -414,7 +416,7 @@ def _missing_attribute(node: ast.Attribute, namespace: dict[str, Any], used: set
             value = getattr(value, part)
         except AttributeError:
             asked = ast.unparse(node)
-            stood_in = type(value).__module__.startswith(_PLACEHOLDERS)
+            stood_in = type(value).__module__.startswith(_PLACEHOLDERS) or asked.startswith(_EXTENSION)
             return "" if stood_in and asked in _asked_by_release(inner.id) else f"{asked} is not there"
         except Exception:
             return ""
@@ -427,7 +429,7 @@ def _asked_by_release(first: str) -> frozenset[str]:
     found: set[str] = set()
     for folder in sys.modules["vllm_ascend"].__path__:
         for file in Path(folder).rglob("*.py"):
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
             if f"{first}." in text:
                 nodes = ast.walk(fingerprints.parse(text))
                 found |= {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
