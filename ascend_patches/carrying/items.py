@@ -205,12 +205,7 @@ class Items:
             return
         path, item = found
         upstream_path = sides.place
-        text = self.code.text(path)
-        assert text is not None
-        sides.release, sides.there, sides.place = item, inventory(text), path
-        definition.target, definition.file = f"{module_of(path)}:{item.path}", path
-        definition.scope = item.scope
-        definition.before = sides.there.source(item)
+        self._is_at(definition, sides, path, item)
         if any(each.target == definition.target and each is not definition for each in self.definitions):
             definition.refuse("conflict", "two definitions of the change lead to this one")
             return
@@ -225,6 +220,26 @@ class Items:
                 definition.doubts.append(f"it is one of {item.scope} there, and of {sides.new.scope} in the change")
             if self.upstream is None:
                 definition.doubts.append("without a clone nothing shows that it is the same one, and not one alike")
+
+    def look_for_value(self, definition: Definition, sides: Sides) -> None:
+        """A dictionary of a module may be in another one on the release."""
+        old = sides.old
+        found = moving.mapping_like(self.code, old, sides.place, self.upstream) if old is not None else None
+        if found is None:
+            return
+        upstream_place = sides.place
+        self._is_at(definition, sides, *found)
+        self.values.attribute(definition, sides)
+        self._heed_rivals(definition, sides)
+        if definition.is_carried:
+            definition.reason = f"moved: upstream has it at {upstream_place}"
+
+    def _is_at(self, definition: Definition, sides: Sides, path: str, item: Item) -> None:
+        """Judge a definition at the place where the release has it."""
+        sides.release, sides.there, sides.place = item, inventory(self.code.text(path) or ""), path
+        definition.target, definition.file = f"{module_of(path)}:{item.path}", path
+        definition.scope = item.scope
+        definition.before = sides.there.source(item)
 
     def _statement(self, definition: Definition, sides: Sides) -> None:
         if sides.release is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 
-from ascend_patches.carrying import merging
+from ascend_patches.carrying import mappings, merging
 from ascend_patches.carrying.change import FileChange
 from ascend_patches.carrying.inventory import Inventory, Item, inventory
 from ascend_patches.carrying.release_code import Code
@@ -65,6 +65,23 @@ def function_like(
     return good[0] if len(good) == 1 else None
 
 
+def mapping_like(code: Code, item: Item, place: str, upstream: Code | None) -> tuple[str, Item] | None:
+    """The one dictionary of the same name and mostly the same entries in another module that upstream has not there."""
+    if upstream is None or item.scope or mappings.entries(item.node) is None:
+        return None
+    good: list[tuple[str, Item]] = []
+    for path in code.with_word(item.name):
+        if not path.startswith(f"{place.partition('/')[0]}/") or path == place:
+            continue
+        module = code.module_at(path)
+        there = module.inventory.one(item.path) if module is not None else None
+        if there is None or there.kind != "attribute" or item.path in _named(upstream.text(path) or ""):
+            continue
+        if mappings.alike(item, there):
+            good.append((path, there))
+    return good[0] if len(good) == 1 else None
+
+
 def is_renamed(
     code: Code, path: str, scope: str, before: Inventory, upstream_scope: str, upstream: Code | None
 ) -> bool:
@@ -96,6 +113,13 @@ def classes_named(code: Code, item: Item, place: str, upstream: Code | None) -> 
             continue
         if upstream is None or item.path not in _defined(upstream.text(path) or ""):
             yield path
+
+
+def _named(text: str) -> set[str]:
+    try:
+        return set(inventory(text).items)
+    except (SyntaxError, ValueError):
+        return set()
 
 
 def _defined(text: str) -> set[str]:

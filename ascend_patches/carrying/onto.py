@@ -10,6 +10,7 @@ from ascend_patches.carrying.effects import module_run_by
 from ascend_patches.carrying.inventory import Inventory, inventory, parsed, statements
 from ascend_patches.carrying.items import Items, inside_whole
 from ascend_patches.carrying.judging_modules import NewModules
+from ascend_patches.carrying.named_modules import texts_of, unknown_modules
 from ascend_patches.carrying.release_code import Code, members_of
 from ascend_patches.carrying.release_names import Surroundings
 from ascend_patches.carrying.results import Definition, LeftOut, Result
@@ -131,10 +132,11 @@ class _Carrying:
                 scope=new[0].scope,
             )
             self.definitions.append(definition)
-            if new[0].kind == "function" and len(old) == len(new) == 1:
+            if new[0].kind in ("function", "attribute") and len(old) == len(new) == 1:
                 sides = Sides(old[0], new[0], None, before, after, before, file.old_path)
                 self.items.sides[id(definition)] = sides
-                self.items.look_elsewhere(definition, sides)
+                look = self.items.look_elsewhere if new[0].kind == "function" else self.items.look_for_value
+                look(definition, sides)
 
     def _hunk(self, file: FileChange, hunk: str) -> None:
         head = hunk.partition("\n")[0]
@@ -255,7 +257,8 @@ class _Carrying:
         elif sides.release is not None:
             new = new - usage(sides.release.node, in_class, future)
         judged = surroundings.judge(module_of(definition.file), definition.scope, node, new, fresh)
-        return judged.needs, judged.doubts
+        texts = texts_of(node) - (texts_of(sides.release.node) if sides.release is not None else set())
+        return judged.needs, [*judged.doubts, *unknown_modules(surroundings.code, texts)]
 
 
 def _stores(definition: Definition) -> set[str]:

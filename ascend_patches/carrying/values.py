@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from ascend_patches.carrying import captures, fields
+from ascend_patches.carrying import captures, fields, mappings
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.release_code import Code
@@ -75,17 +75,8 @@ class Values:
             definition.refuse("conflict", "the change adds it, and the release has this name with another value")
             return
         if sides.old is not None and sides.release is not None:
-            if sides.release.code != sides.old.code:
-                definition.refuse("conflict", "the release has another value")
+            if not self._changed(definition, sides.old, sides.release, sides):
                 return
-            reason = self.spread(definition, sides)
-            fresh = _compared_in_vain(sides.release.node)
-            if not reason and fresh:
-                reason = f"the release's value is made by `{fresh[:60]}`, and is not known again in a process"
-            if reason:
-                definition.refuse("cannot", reason)
-                return
-            definition.refuse("exact", "")
         else:
             definition.refuse("added", "")
         if isinstance(node, ast.Assign) and (len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name)):
@@ -94,7 +85,25 @@ class Values:
         if sides.new.name.startswith("__"):
             definition.refuse("cannot", "a name that Python reads when the class or the module is made")
             return
-        definition.text = sides.after.source(sides.new)
+        definition.text = definition.text or sides.after.source(sides.new)
+
+    def _changed(self, definition: Definition, old: Item, release: Item, sides: Sides) -> bool:
+        """Whether another value can take the place of the release's; the verdict says why not."""
+        if release.code != old.code:
+            found = mappings.merged(old, sides.new, release, sides.after.source(sides.new), sides.there.source(release))
+            if not found.text:
+                definition.refuse("already there" if found.already else "conflict", found.reason)
+                return False
+            definition.text = found.text
+        reason = self.spread(definition, sides)
+        fresh = _compared_in_vain(release.node)
+        if not reason and fresh:
+            reason = f"the release's value is made by `{fresh[:60]}`, and is not known again in a process"
+        if reason:
+            definition.refuse("cannot", reason)
+            return False
+        definition.refuse("merged" if definition.text else "exact", "")
+        return True
 
     def spread(self, definition: Definition, sides: Sides) -> str:
         """Why a changed value would not reach all that took the old one while modules were imported."""
