@@ -10,6 +10,7 @@ from ascend_patches.carrying import captures, fields, mappings
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.release_code import Code
+from ascend_patches.carrying.release_names import unknown_texts
 from ascend_patches.carrying.results import Definition
 from ascend_patches.carrying.sides import Sides
 
@@ -95,6 +96,10 @@ class Values:
                 definition.refuse("already there" if found.already else "conflict", found.reason)
                 return False
             definition.text = found.text
+            added = (mappings.entries(sides.new.node) or {}).keys() - (mappings.entries(old.node) or {}).keys()
+            unknown = unknown_texts(self.code, set(added), "has an entry for")
+            # An entry that nothing asks for does nothing, as long as another one is asked for.
+            definition.doubts += unknown if len(unknown) == len(added) else []
         reason = self.spread(definition, sides)
         fresh = _compared_in_vain(release.node)
         if not reason and fresh:

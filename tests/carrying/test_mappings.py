@@ -25,6 +25,7 @@ BASE = """
 """
 OWN = ("\n    }\n", '\n        "third": ["c"]\n    }\n')
 NEW = ("\n    }\n", '\n        "fourth": [\n            "d",\n        ],\n    }\n')
+ASKED = {"vllm_ascend/asks.py": "def ask(look):\n    return look('fourth')\n"}
 OTHER = ('["a", "b"]', '["a", "b", "e"]')
 
 
@@ -44,13 +45,18 @@ def verdict(folder: Path, change: tuple[str, str], own: tuple[str, str], others:
 
 
 def test_an_added_entry_comes_to_those_that_the_release_added(tmp_path: Path) -> None:
-    release, fixed = {NAMES: edited(BASE, OWN)}, {NAMES: edited(BASE, NEW)}
+    release, fixed = {NAMES: edited(BASE, OWN), **ASKED}, {NAMES: edited(BASE, NEW)}
     result = carried(tmp_path, release, {NAMES: BASE}, fixed)
     assert (result.verdict, only(result).verdict) == ("carried", "merged")
     value: dict[str, dict[str, object]] = {}
     exec(only(result).text, value)
     assert list(value["KNOWN"]) == ["first", "second", "third", "fourth"]
     assert value["KNOWN"]["fourth"] == ["d"]
+
+
+def test_an_entry_for_what_nothing_on_the_release_names_is_doubted(tmp_path: Path) -> None:
+    result = carried(tmp_path, {NAMES: edited(BASE, OWN)}, {NAMES: BASE}, {NAMES: edited(BASE, NEW)})
+    assert (result.verdict, "an entry for 'fourth'" in result.doubts[0]) == ("review", True)
 
 
 def test_it_is_there_while_the_patch_is_on(tmp_path: Path) -> None:
@@ -118,7 +124,7 @@ def moved(folder: Path, release: Files, more_upstream: Files | None = None) -> s
 
 
 def test_a_dictionary_in_another_module_is_found(tmp_path: Path) -> None:
-    release = {OLD_PLACE: edited(BASE, OWN)}
+    release = {OLD_PLACE: edited(BASE, OWN), **ASKED}
     assert moved(tmp_path, release) == "carried vllm_ascend.config:KNOWN"
 
 
