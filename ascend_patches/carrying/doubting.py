@@ -38,6 +38,7 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code,
         if definition.kind == "function":
             unfit, notes = users_fit.misfits(definition, pair, carried, touched)
             definition.doubts += unfit
+            definition.misfits = tuple(unfit)
             result.callers += notes
             _dropped_attributes(definition, pair, carried)
             if definition.verdict == "added":

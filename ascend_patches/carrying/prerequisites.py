@@ -289,10 +289,12 @@ class _Search:
         together = onto.carry(whole, self.searcher.code)
         of_target = {definition.target: definition for one in results for definition in one.carried}
         doubts: dict[str, list[str]] = {}
+        added = {definition.target for definition in together.carried if definition.verdict == "added"}
         for one in results:
             for definition in one.carried:
-                # Whether something is used shows only when all is in place.
-                said = [doubt for doubt in definition.doubts if not doubt.startswith(_UNUSED)]
+                # Whether something is used shows only when all is in place; and what was between has no users then.
+                gone = definition.misfits if definition.target in added else ()
+                said = [each for each in definition.doubts if each not in gone and not each.startswith(_UNUSED)]
                 doubts.setdefault(definition.target, []).extend(said)
         for definition in together.carried:
             step = of_target.get(definition.target)

@@ -39,6 +39,8 @@ class Definition:
     conflicts: tuple[Conflict, ...] = ()
     also_at: tuple[str, ...] = ()
     lines: tuple[int, int] = (0, 0)
+    misfits: tuple[str, ...] = ()
+    """The doubts that are about code which fitted what the release has, and does not fit what is carried."""
     is_field: bool = False
     """Whether it is added to the fields of a dataclass."""
 

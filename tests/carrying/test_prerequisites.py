@@ -234,3 +234,32 @@ def test_an_earlier_change_that_nothing_can_help_is_carried_once_for_all_that_ne
         assert clone.change(only).number == "5"
     assert [one.verdict for one in found] == ["not carried", "not carried"]
     assert f"{only[:10]} stops at vllm_ascend.runner:(module): module code that has run" in found[1].searched
+
+
+def test_what_an_earlier_change_added_may_become_of_another_nature_with_its_users(tmp_path: Path) -> None:
+    begin = "class Tools:\n    pass\n\n\ndef one(x):\n    first = x\n    return first\n"
+    widened = begin.replace("    pass\n", "    @staticmethod\n    def widen(x):\n        return x * 2\n")
+    widened = widened.replace("first = x\n", "first = Tools.widen(x)\n")
+    mended = widened.replace("    @staticmethod\n    def widen(x)", "    @classmethod\n    def widen(cls, x)")
+    folder = clone_of(
+        tmp_path,
+        ("Begin", {RUNNER: begin}),
+        ("[BugFix] Widen it (#5)", {RUNNER: widened}),
+        ("[BugFix] Mend it (#7)", {RUNNER: mended}),
+    )
+    found = carried(tmp_path, folder, {RUNNER: begin}, 1)
+    assert ([each.commit.number for each in found.prerequisites], found.doubts) == (["5"], [])
+    assert (found.verdict, "def widen(cls, x)" in found.files[RUNNER]) == ("carried", True)
+
+
+def test_what_the_release_uses_itself_is_doubted_though_an_earlier_change_is_carried_first(tmp_path: Path) -> None:
+    user = "from vllm_ascend.runner import use\n\n\ndef go():\n    return use()\n"
+    mended = THIRD.replace("def use():", "def use(deep):")
+    folder = clone_of(
+        tmp_path,
+        ("Begin", {RUNNER: FIRST, OTHER: user}),
+        ("[BugFix] Widen it (#5)", {RUNNER: SECOND}),
+        ("[BugFix] Mend it (#7)", {RUNNER: mended}),
+    )
+    found = carried(tmp_path, folder, {RUNNER: FIRST, OTHER: user}, 1)
+    assert (found.verdict, "vllm_ascend.other:go" in " ".join(found.doubts)) == ("review", True)
