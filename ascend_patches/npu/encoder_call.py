@@ -27,7 +27,20 @@ class EncoderCall:
         self.buffers: dict[tuple[Any, ...], Any] = {}
         self.shared: dict[int, Any] = {}
         """What layers share that are given one ``cu_seqlens``, by its id: what is shared keeps it alive."""
+        self.bound: dict[Any, Any] = {}
+        """What layers alike do that are told of the same sequences, by the id of a tensor that it keeps alive."""
+        self.turns: dict[tuple[Any, ...], Any] = {}
+        """How layers alike rotate that are given the same cos and sin, by the ids of these, which it keeps alive."""
         self._known: dict[str, list[tuple[Tensors, Any]]] = {}
+
+    def __enter__(self) -> EncoderCall:
+        if not being_recorded():
+            first_call.happens()
+        CALLS.open.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        CALLS.open.remove(self)
 
     def recall(self, kind: str, tensors: Tensors) -> Any | None:
         """What was remembered of exactly these tensors, or None."""
@@ -50,17 +63,9 @@ class _Calls(threading.local):
 CALLS = _Calls()
 
 
-@contextmanager
-def encoder_call() -> Iterator[EncoderCall]:
-    """Around one call of an encoder; a call within a call knows nothing of the outer one."""
-    if not being_recorded():
-        first_call.happens()
-    call = EncoderCall()
-    CALLS.open.append(call)
-    try:
-        yield call
-    finally:
-        CALLS.open.remove(call)
+def encoder_call() -> EncoderCall:
+    """For ``with``, around one call of an encoder; a call within a call knows nothing of the outer one."""
+    return EncoderCall()
 
 
 @contextmanager

@@ -22,52 +22,54 @@ class Buffer:
         self.heads = whole[..., :size]
 
 
-def padded(name: str, tensor: torch.Tensor, padded_size: int) -> torch.Tensor:
+class Memory:
+    """The buffers of an encoder call that the current stream writes into; outside of calls none is kept."""
+
+    def __init__(self, call: EncoderCall | None, device: torch.device) -> None:
+        # A gradient would need what the next layer overwrites.
+        self._buffers: dict[tuple[Any, ...], Any] = {} if call is None or torch.is_grad_enabled() else call.buffers
+        self._device = device
+        self.stream = stream_of(device)
+
+    def key(self, name: str, shape: torch.Size, dtype: torch.dtype, padded_size: int) -> tuple[Any, ...]:
+        return (name, shape, dtype, padded_size, self._device, self.stream)
+
+    def buffer(self, key: tuple[Any, ...]) -> Buffer | None:
+        """The one that a layer has asked for, if one has."""
+        return self._buffers.get(key)
+
+    def kept(self, name: str, shape: torch.Size, dtype: torch.dtype, padded_size: int) -> Buffer:
+        """The one that a layer has asked for under a name, for heads of a shape and of that type."""
+        found: Buffer = self._buffers[self.key(name, shape, dtype, padded_size)]
+        return found
+
+    def keep(self, key: tuple[Any, ...], buffer: Buffer) -> Buffer:
+        self._buffers[key] = buffer
+        return buffer
+
+
+def padded(name: str, tensor: torch.Tensor, padded_size: int, memory: Memory | None = None) -> torch.Tensor:
     """[batch, tokens, heads, size] packed as [batch * tokens, heads, padded size], with zeros behind each head.
 
     What is returned under a name is overwritten when the next layer of the same encoder call asks under that name.
     """
-    call = _call_with_buffers()
-    key = _key(name, tensor, padded_size)
-    buffer: Buffer | None = call.buffers.get(key) if call is not None else None
+    memory = Memory(current_call(), tensor.device) if memory is None else memory
+    key = memory.key(name, tensor.shape, tensor.dtype, padded_size)
+    buffer = memory.buffer(key)
     if buffer is not None:
         buffer.heads.copy_(tensor)
         return buffer.packed
     size: int = tensor.shape[3]
-    whole = torch.nn.functional.pad(tensor, (0, padded_size - size))
-    if call is None:
-        return whole.flatten(0, 1)
-    buffer = call.buffers[key] = Buffer(whole, size)
-    return buffer.packed
+    return memory.keep(key, Buffer(torch.nn.functional.pad(tensor, (0, padded_size - size)), size)).packed
 
 
-def output_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
+def output_buffer(name: str, like: torch.Tensor, padded_size: int, memory: Memory) -> Buffer:
     """Room for an op's output beside heads like these, kept for the next layer of the same encoder call."""
-    call = _call_with_buffers()
-    key = _key(name, like, padded_size)
-    buffer: Buffer | None = call.buffers.get(key) if call is not None else None
-    if buffer is None:
-        buffer = Buffer(like.new_empty((*like.shape[:3], padded_size)), like.shape[3])
-        if call is not None:
-            call.buffers[key] = buffer
-    return buffer
-
-
-def kept_buffer(name: str, like: torch.Tensor, padded_size: int) -> Buffer:
-    """The one that a layer of this encoder call has asked for under a name, for heads like these."""
-    call = _call_with_buffers()
-    assert call is not None
-    found: Buffer = call.buffers[_key(name, like, padded_size)]
-    return found
-
-
-def _call_with_buffers() -> EncoderCall | None:
-    # A gradient would need what the next layer overwrites.
-    return None if torch.is_grad_enabled() else current_call()
-
-
-def _key(name: str, like: torch.Tensor, padded_size: int) -> tuple[Any, ...]:
-    return (name, like.shape, padded_size, like.dtype, like.device, stream_of(like.device))
+    key = memory.key(name, like.shape, like.dtype, padded_size)
+    found = memory.buffer(key)
+    if found is not None:
+        return found
+    return memory.keep(key, Buffer(like.new_empty((*like.shape[:3], padded_size)), like.shape[3]))
 
 
 def stream_of(device: torch.device) -> int:

@@ -20,7 +20,7 @@ FIRST_SOC_TO_INTERLEAVE = 220
 
 
 Turn = Callable[[torch.Tensor], torch.Tensor]
-"""Rotates heads, [rows, tokens, heads, size]; the result is contiguous."""
+"""Rotates heads of one shape and type; the result is contiguous."""
 
 
 class RotaryStyle(NamedTuple):
@@ -52,13 +52,27 @@ class Rotation(NamedTuple):
             return None
         if not hasattr(torch_npu, NAME) or (form.mode == "interleave" and not self.interleaves()):
             return None
-        mode, (of_cos, of_sin) = form.mode, tables_of(cos, sin, form)
+        return turn_of(tables_of(cos, sin, form), form, shape, dtype)
 
-        def turn(x: torch.Tensor) -> torch.Tensor:
-            result: torch.Tensor = torch_npu.npu_rotary_mul(x.to(computed), of_cos, of_sin, rotary_mode=mode)
-            return result.to(dtype)
 
-        return turn
+def turn_of(tables: Tables, form: Form, shape: torch.Size, dtype: torch.dtype) -> Turn:
+    """The rotation of heads, [rows, tokens, heads, size] or without rows, by tables of a form that takes them."""
+    import torch_npu
+
+    op, (cos, sin), mode, computed = torch_npu.npu_rotary_mul, tables, form.mode, form.dtype
+    batched, cast, whole = len(shape) == 4, computed is not dtype, cos.shape[-1] == shape[-1]
+
+    def turn(x: torch.Tensor) -> torch.Tensor:
+        if cast:
+            x = x.to(computed)
+        if not batched:
+            x = x.unsqueeze(0)
+        result: torch.Tensor = op(x, cos, sin, rotary_mode=mode) if whole else turned(x, tables, mode)
+        if cast:
+            result = result.to(dtype)
+        return result if batched else result.squeeze(0)
+
+    return turn
 
 
 def turns_by(rotation: Rotation, style: RotaryStyle, layer: Any) -> bool:

@@ -40,6 +40,31 @@ class _Kept(NamedTuple):
     tables: Tables
 
 
+class Latest:
+    """The latest tables of a call, of one form and on one stream."""
+
+    most = 4
+    """Encoders that alternate have two; of one that makes new ones in every layer, more would fill the memory."""
+
+    def __init__(self) -> None:
+        self._kept: list[_Kept] = []
+        self._asked_again = False
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether none was ever asked for again."""
+        return not self._asked_again and len(self._kept) == self.most
+
+    def of(self, cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
+        for kept in self._kept:
+            if kept.cos is cos and kept.sin is sin:
+                self._asked_again = True
+                return kept.tables
+        tables = made(cos, sin, form)
+        self._kept = [*self._kept[1 - self.most :], _Kept(cos, sin, tables)]
+        return tables
+
+
 def call_of_tables() -> EncoderCall | None:
     """The call that tables are kept with; a compiler cannot see through those of a thread, so there is none for it."""
     if torch.compiler.is_compiling():
@@ -55,18 +80,25 @@ def tables_of(cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
 def tables_in(call: EncoderCall | None, cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
     """The same, kept with a call that is known."""
     if call is None:
-        return _made(cos, sin, form)
-    # Only the latest are kept: an encoder that makes new cos and sin in every layer would fill the memory. Each stream
-    # has its own, because it may not read what another makes without waiting for it.
-    key = ("rotary tables", form, stream_of(cos.device))
-    kept: _Kept | None = call.buffers.get(key)
-    if kept is None or kept.cos is not cos or kept.sin is not sin:
-        # In the type of the input, because the op would cast them to that in every layer.
-        kept = call.buffers[key] = _Kept(cos, sin, _made(cos.to(form.dtype), sin.to(form.dtype), form))
-    return kept.tables
+        return _laid_out(cos, sin, form)
+    return latest_in(call, form, stream_of(cos.device)).of(cos, sin, form)
 
 
-def _made(cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
+def latest_in(call: EncoderCall, form: Form, stream: int) -> Latest:
+    """Each stream has its own, because it may not read what another makes without waiting for it."""
+    key = ("rotary tables", form, stream)
+    latest: Latest | None = call.buffers.get(key)
+    if latest is None:
+        latest = call.buffers[key] = Latest()
+    return latest
+
+
+def made(cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
+    """Tables in the type of the input, because the op would cast them to that in every layer."""
+    return _laid_out(cos.to(form.dtype), sin.to(form.dtype), form)
+
+
+def _laid_out(cos: torch.Tensor, sin: torch.Tensor, form: Form) -> Tables:
     return Tables(_table(cos, form), _table(sin, form))
 
 

@@ -13,7 +13,7 @@ import torch
 
 from ascend_patches.basics.recording import being_recorded
 from ascend_patches.npu import attention_kernels as kernels
-from ascend_patches.npu.encoder_attention import Standing, forward
+from ascend_patches.npu.encoder_attention import Standing, as_before, forward, found_out, known_plan
 from ascend_patches.npu.encoder_call import current_call
 from ascend_patches.npu.host_lengths import announce
 from ascend_patches.npu.neighbours import stands_for
@@ -106,11 +106,14 @@ def _forward_oot(release: Release) -> Callable[..., torch.Tensor]:
         max_seqlen: torch.Tensor | None = None,
         sequence_lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        output = as_before(known_plan(self), query, key, value, cu_seqlens, sequence_lengths)
+        if output is not None:
+            return output
         if being_recorded() or release.captures():
             # Before 0.16 it has no such parameter, and no caller gives it.
             given = () if sequence_lengths is None else (sequence_lengths,)
             return upstream_forward_oot(self, query, key, value, cu_seqlens, max_seqlen, *given)
-        return forward(plan_of(self, release), query, key, value, cu_seqlens, sequence_lengths)
+        return found_out(plan_of(self, release), query, key, value, cu_seqlens, sequence_lengths)
 
     stands_for(forward_oot, Standing(partial(plan_of, release=release), lambda: not release.captures()))
     return forward_oot

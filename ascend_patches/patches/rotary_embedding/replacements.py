@@ -7,15 +7,18 @@ computed with plain torch, by the release's own ``forward_static``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from ascend_patches.basics.recording import being_captured
 from ascend_patches.errors import AscendPatchesError
 from ascend_patches.npu import rotary_mul
 from ascend_patches.npu.attention_kernels import available
+from ascend_patches.npu.encoder_call import CALLS, EncoderCall
 from ascend_patches.npu.neighbours import stands_for
-from ascend_patches.npu.rotary_tables import Form, Tables, call_of_tables, tables_in
+from ascend_patches.npu.padding import stream_of
+from ascend_patches.npu.rotary_tables import Form, Tables, latest_in, made, tables_in
 
 
 class RotaryWidthError(AscendPatchesError, ValueError):
@@ -66,24 +69,78 @@ for _function in (forward_oot_of_vllm, forward_oot_of_vllm_0_13, forward_oot_0_1
 stands_for(forward_oot_0_30, rotary_mul.Rotation(_profile_interleaves))
 
 
+class _Bound(NamedTuple):
+    """How heads alike are turned by the very same cos and sin."""
+
+    given: tuple[torch.Tensor, torch.Tensor]
+    """Kept alive, so that no other tensors can be taken for them."""
+    stream: int
+    turn: rotary_mul.Turn
+
+
+class _Known(NamedTuple):
+    """What is known of heads and tables of some shapes."""
+
+    form: Form
+    in_vain: bool
+    """Tables are kept in vain, because every layer makes a cos and a sin of its own."""
+
+
+_MOST_BOUND = 8
+"""Of layers that make their own, more would fill the memory."""
+
+InOneOp = Callable[[Any, torch.Tensor, Tables, Form], torch.Tensor]
+
+
 def _forward(
     layer: Any,
     x: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
-    in_one_op: Callable[[Any, torch.Tensor, Tables, Form], torch.Tensor],
+    in_one_op: InOneOp,
     interleaves: Callable[[], bool],
 ) -> torch.Tensor:
-    call = call_of_tables()
-    kind = ("rotation", x.shape, cos.shape, x.dtype, layer.is_neox_style, layer.enable_fp32_compute)
-    form: Form | None = call.buffers.get(kind) if call is not None else None
-    if form is None:
+    if torch.compiler.is_compiling() or not CALLS.open:
         form = _form_taken(layer, x, cos, interleaves)
         if form is None:
             return in_plain_torch(layer, x, cos, sin)
-        if call is not None:
-            call.buffers[kind] = form
-    return in_one_op(layer, x, tables_in(call, cos, sin, form), form)
+        return in_one_op(layer, x, tables_in(None, cos, sin, form), form)
+    call = CALLS.open[-1]
+    place = (id(cos), id(sin), x.shape, x.dtype, layer.is_neox_style, layer.enable_fp32_compute)
+    bound: _Bound | None = call.turns.get(place)
+    if bound is not None and bound.stream == stream_of(x.device) and not being_captured():
+        return bound.turn(x)
+    return _forward_in(call, place, layer, x, cos, sin, in_one_op, interleaves)
+
+
+def _forward_in(
+    call: EncoderCall,
+    place: tuple[Any, ...],
+    layer: Any,
+    x: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    in_one_op: InOneOp,
+    interleaves: Callable[[], bool],
+) -> torch.Tensor:
+    """In an encoder call, with what the next layer need not find out."""
+    kind = ("rotation", cos.shape, *place[2:])
+    known: _Known | None = call.bound.get(kind)
+    if known is not None and known.in_vain:
+        return rotary_mul.turn_of(made(cos, sin, known.form), known.form, x.shape, x.dtype)(x)
+    form = known.form if known is not None else _form_taken(layer, x, cos, interleaves)
+    if form is None:
+        return in_plain_torch(layer, x, cos, sin)
+    if being_captured():
+        return in_one_op(layer, x, tables_in(None, cos, sin, form), form)
+    stream = stream_of(x.device)
+    latest = latest_in(call, form, stream)
+    tables = latest.of(cos, sin, form)
+    call.bound[kind] = _Known(form, latest.in_vain)
+    if len(call.turns) == _MOST_BOUND:
+        call.turns.clear()
+    call.turns[place] = _Bound((cos, sin), stream, rotary_mul.turn_of(tables, form, x.shape, x.dtype))
+    return in_one_op(layer, x, tables, form)
 
 
 def _form_taken(layer: Any, x: torch.Tensor, cos: torch.Tensor, interleaves: Callable[[], bool]) -> Form | None:
