@@ -10,11 +10,10 @@ import torch
 from ascend_patches.basics.recording import being_captured
 from ascend_patches.npu import attention_kernels as kernels
 from ascend_patches.npu.encoder_call import CALLS, current_call
-from ascend_patches.npu.host_lengths import Lengths, LengthsError, known_lengths, lengths_in, lengths_of
-from ascend_patches.npu.padding import Buffer, Memory, output_buffer, padded, stream_of
+from ascend_patches.npu.host_lengths import Lengths, LengthsError, known_lengths, lengths_from, lengths_in, lengths_of
+from ascend_patches.npu.padding import Buffer, Memory, output_buffer, padding, stream_of
 
 _PLAN = "_ascend_patches_plan"
-_NAMES = ("query", "key", "value")
 _OUTPUT = "output"
 
 
@@ -83,9 +82,9 @@ def as_before(
     if torch.compiler.is_compiling() or not CALLS.open:
         return None
     bound: _Bound | None = CALLS.open[-1].bound.get(id(cu_seqlens))
-    if bound is None or being_captured():
+    if bound is None or not bound.is_of(plan, (cu_seqlens, sequence_lengths), query, key, value) or being_captured():
         return None
-    return bound.output(plan, (cu_seqlens, sequence_lengths), query, key, value)
+    return bound.attention.output(query, key, value)
 
 
 def found_out(
@@ -97,113 +96,14 @@ def found_out(
     sequence_lengths: torch.Tensor | None,
 ) -> torch.Tensor:
     """The same, with everything asked; layers alike of the same encoder call do without."""
-    shape = query.shape
-    lengths, key_lengths = lengths_given(shape[0], shape[1], key.shape[1], cu_seqlens, sequence_lengths)
-    by_head = (
-        _by_head(query, plan.heads, plan.head_size),
-        _by_head(key, plan.kv_heads, plan.head_size),
-        _by_head(value, plan.kv_heads, plan.head_size),
-    )
+    lengths, key_lengths = lengths_given(query.shape[0], query.shape[1], key.shape[1], cu_seqlens, sequence_lengths)
     call = None if torch.is_grad_enabled() else current_call()
-    memory = Memory(call, query.device) if plan.pads else None
-    output = attend(plan, *by_head, lengths, key_lengths, memory)
-    if call is not None and query.dtype is key.dtype is value.dtype:
-        forms = (shape, key.shape, value.shape, query.dtype, query.device)
-        given = (cu_seqlens, sequence_lengths)
-        call.bound[id(cu_seqlens)] = _Bound(plan, given, forms, by_head, lengths, key_lengths, memory)
-    return output if len(shape) == 4 else output.view(shape)
-
-
-Given = tuple[torch.Tensor | None, torch.Tensor | None]
-"""What layers are told of sequences: ``cu_seqlens`` and ``sequence_lengths``."""
-Forms = tuple[torch.Size, torch.Size, torch.Size, torch.dtype, torch.device]
-"""The shapes of query, key and value, and what they have in common."""
-
-
-class _Bound:
-    """Attention as a layer of an encoder call did it, for layers alike that are told of the same sequences."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        given: Given,
-        forms: Forms,
-        by_head: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        lengths: Lengths,
-        key_lengths: Lengths,
-        memory: Memory | None,
-    ) -> None:
-        # What was given is kept alive, so that no other tensor can be taken for it.
-        self._plan, self._given, self._forms = plan, given, forms
-        self._shapes = tuple(each.shape for each in by_head)
-        # Layers write into the same memory where heads are padded, and nowhere else.
-        self._memory = memory
-        self._common = kernels.Common(lengths, key_lengths, plan.heads, plan.kv_heads, plan.scale)
-        self._rest: _Rest | None = None
-
-    def output(
-        self, plan: Plan | None, given: Given, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> torch.Tensor | None:
-        """As :func:`attend`, of the form of the query; None where a layer would not do what that one did."""
-        known = self._plan
-        if (
-            given[0] is not self._given[0]
-            or given[1] is not self._given[1]
-            or not (plan is known or plan == known)
-            or (query.shape, key.shape, value.shape, query.dtype, query.device) != self._forms
-            or not query.dtype is key.dtype is value.dtype
-            or torch.is_grad_enabled()
-            or (self._memory is not None and stream_of(query.device) != self._memory.stream)
-        ):
-            return None
-        if self._rest is None:
-            # Not by the first layer: what is made anew for each layer is never given again.
-            self._rest = _Rest(known, self._common, self._shapes, query.dtype, self._memory)
-        return self._rest.output(query, key, value)
-
-
-class _Rest:
-    """What is left to do in layers alike: memory, and the op with everything but a query, a key and a value."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        common: kernels.Common,
-        shapes: tuple[torch.Size, ...],
-        dtype: torch.dtype,
-        memory: Memory | None,
-    ) -> None:
-        kernel = kernels.suited(plan.kernel, common, dtype)
-        self._shapes, self._head_size = shapes, plan.head_size
-        self._packed = tuple(torch.Size((shape[0] * shape[1], *shape[2:])) for shape in shapes)
-        self._buffers: list[Buffer] | None = None
-        self._room: Buffer | None = None
-        if memory is not None:
-            # The layer before has asked for all of them.
-            named = zip(_NAMES, shapes, strict=True)
-            self._buffers = [memory.kept(name, shape, dtype, plan.padded_size) for name, shape in named]
-            if kernel == kernels.FLASH_ATTENTION_UNPAD:
-                self._room = memory.kept(_OUTPUT, shapes[0], dtype, plan.padded_size)
-        self._attend = kernels.KERNELS[kernel](common, self._room.packed if self._room is not None else None)
-
-    def output(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """Of the form of the query."""
-        shape = query.shape
-        if self._buffers is None:
-            of_query, of_key, of_value = self._packed
-            return self._attend(query.reshape(of_query), key.reshape(of_key), value.reshape(of_value)).view(shape)
-        if len(shape) == 3:
-            of_query, of_key, of_value = self._shapes
-            query, key, value = query.view(of_query), key.view(of_key), value.view(of_value)
-        for_query, for_key, for_value = self._buffers
-        for_query.heads.copy_(query)
-        for_key.heads.copy_(key)
-        for_value.heads.copy_(value)
-        output = self._attend(for_query.packed, for_key.packed, for_value.packed)
-        if self._room is None:
-            return output[..., : self._head_size].reshape(shape).contiguous()
-        own = self._room.heads.clone(memory_format=torch.contiguous_format)
-        return own if len(shape) == 4 else own.view(shape)
+    if call is None or not query.dtype is key.dtype is value.dtype:
+        return attend(plan, query, key, value, lengths, key_lengths)
+    forms = (query.shape, key.shape, value.shape, query.dtype, query.device)
+    attention = _Attention(plan, lengths, key_lengths, query, Memory(call, query.device) if plan.pads else None)
+    call.bound[id(cu_seqlens)] = _Bound(plan, (cu_seqlens, sequence_lengths), forms, attention)
+    return attention.output(query, key, value)
 
 
 def attend(
@@ -213,31 +113,92 @@ def attend(
     value: torch.Tensor,
     lengths: Lengths,
     key_lengths: Lengths,
-    memory: Memory | None = None,
 ) -> torch.Tensor:
-    """Attention over [batch, tokens, heads, size], contiguous, in memory of its own.
+    """Attention that no other layer shares; the output is contiguous, and has the form of the query."""
+    memory = Memory(current_call(), query.device) if plan.pads else None
+    return _Attention(plan, lengths, key_lengths, query, memory).output(query, key, value)
 
-    Heads are padded in ``memory``, or in that of the current call.
-    """
-    common = kernels.Common(lengths, key_lengths, plan.heads, plan.kv_heads, plan.scale)
-    kernel = kernels.suited(plan.kernel, common, query.dtype)
-    if not plan.pads:
-        return kernels.KERNELS[kernel](common, None)(*(each.flatten(0, 1) for each in (query, key, value))).view(
-            query.shape
-        )
-    size, memory = plan.padded_size, memory or Memory(current_call(), query.device)
-    packed = [padded(*each, size, memory) for each in zip(_NAMES, (query, key, value), strict=True)]
-    if kernel == kernels.FLASH_ATTENTION_UNPAD:
-        room = output_buffer(_OUTPUT, query, size, memory)
-        kernels.flash_attention_unpad(common, room.packed)(*packed)
+
+Given = tuple[torch.Tensor | None, torch.Tensor | None]
+"""What layers are told of sequences: ``cu_seqlens`` and ``sequence_lengths``."""
+Forms = tuple[torch.Size, torch.Size, torch.Size, torch.dtype, torch.device]
+"""The shapes of query, key and value, and what they have in common."""
+
+
+class _Attention:
+    """Attention over some sequences with everything bound but a query, a key and a value."""
+
+    def __init__(
+        self, plan: Plan, lengths: Lengths, key_lengths: Lengths, like: torch.Tensor, memory: Memory | None
+    ) -> None:
+        common = kernels.Common(lengths, key_lengths, plan.heads, plan.kv_heads, plan.scale)
+        kernel = kernels.suited(plan.kernel, common, like.dtype)
+        self._plan, self.memory = plan, memory
+        self._inputs: tuple[Buffer, Buffer, Buffer] | None = None
+        self._room: Buffer | None = None
+        if memory is not None and kernel == kernels.FLASH_ATTENTION_UNPAD:
+            by_head = like if like.dim() == 4 else like.view(*like.shape[:2], plan.heads, plan.head_size)
+            self._room = output_buffer(_OUTPUT, by_head, plan.padded_size, memory)
+        self._attend = kernels.KERNELS[kernel](common, self._room.packed if self._room is not None else None)
+
+    def output(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """In memory of its own, contiguous, of the form of the query."""
+        plan, shape = self._plan, query.shape
+        heads, kv_heads, size = plan.heads, plan.kv_heads, plan.head_size
+        if self.memory is None:
+            return self._attend(
+                query.reshape(shape[0] * shape[1], heads, size),
+                key.reshape(key.shape[0] * key.shape[1], kv_heads, size),
+                value.reshape(value.shape[0] * value.shape[1], kv_heads, size),
+            ).view(shape)
+        if len(shape) == 3:
+            query, key, value = (
+                query.view(*shape[:2], heads, size),
+                key.view(*key.shape[:2], kv_heads, size),
+                value.view(*value.shape[:2], kv_heads, size),
+            )
+        if self._inputs is None:
+            to, memory = plan.padded_size, self.memory
+            self._inputs = (
+                padding("query", query, to, memory),
+                padding("key", key, to, memory),
+                padding("value", value, to, memory),
+            )
+        else:
+            for buffer, tensor in zip(self._inputs, (query, key, value), strict=True):
+                buffer.heads.copy_(tensor)
+        of_query, of_key, of_value = self._inputs
+        output = self._attend(of_query.packed, of_key.packed, of_value.packed)
+        if self._room is None:
+            return output[..., :size].reshape(shape).contiguous()
         # Not contiguous(): of a single head that would be the buffer itself, which the next layer overwrites.
-        return room.heads.clone(memory_format=torch.contiguous_format)
-    output = kernels.KERNELS[kernel](common, None)(*packed)
-    return output[..., : plan.head_size].reshape(query.shape).contiguous()
+        own = self._room.heads.clone(memory_format=torch.contiguous_format)
+        return own if len(shape) == 4 else own.view(shape)
 
 
-def _by_head(tensor: torch.Tensor, heads: int, size: int) -> torch.Tensor:
-    return tensor if tensor.dim() == 4 else tensor.view(*tensor.shape[:2], heads, size)
+class _Bound(NamedTuple):
+    """Attention as a layer of an encoder call did it, for layers alike that are told of the same sequences."""
+
+    plan: Plan
+    given: Given
+    """Kept alive, so that no other tensor can be taken for it."""
+    forms: Forms
+    attention: _Attention
+
+    def is_of(
+        self, plan: Plan | None, given: Given, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> bool:
+        """Whether a layer would do what that one did, into the same memory on the same stream."""
+        own_plan, (cu_seqlens, sequence_lengths), forms, attention = self
+        return (
+            given[0] is cu_seqlens
+            and given[1] is sequence_lengths
+            and (plan is own_plan or plan == own_plan)
+            and (query.shape, key.shape, value.shape, query.dtype, query.device) == forms
+            and query.dtype is key.dtype is value.dtype
+            and not torch.is_grad_enabled()
+            and (attention.memory is None or attention.memory.stream == stream_of(query.device))
+        )
 
 
 def lengths_given(
@@ -250,8 +211,8 @@ def lengths_given(
     """The lengths of queries and keys; the same object where they are the same."""
     lengths = _query_lengths(batch * tokens, cu_seqlens, sequence_lengths)
     if lengths is None:
-        lengths = Lengths([tokens] * batch)
-        return lengths, lengths if key_tokens == tokens else Lengths([key_tokens] * batch)
+        lengths = lengths_from([tokens] * batch)
+        return lengths, lengths if key_tokens == tokens else lengths_from([key_tokens] * batch)
     if key_tokens == tokens:
         return lengths, lengths
     if key_tokens % tokens:

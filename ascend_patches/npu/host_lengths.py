@@ -7,7 +7,7 @@ copy from the device, and is known for the rest of the encoder call. Outside of 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -59,9 +59,19 @@ class Lengths:
         return f"Lengths({list(self.values)})"
 
 
+def lengths_from(values: Iterable[int]) -> Lengths:
+    """Lengths of these values; those that come again bring the forms with them that were made of them before."""
+    return _same_for_all(tuple(map(int, values)))
+
+
+@lru_cache(maxsize=256)
+def _same_for_all(values: tuple[int, ...]) -> Lengths:
+    return Lengths(values)
+
+
 def hand_over(cu_seqlens: torch.Tensor, lengths: Iterable[int]) -> None:
     """Record the lengths behind a ``cu_seqlens`` for the rest of this encoder call."""
-    given = Lengths(lengths)
+    given = lengths_from(lengths)
     if len(given.values) + 1 != cu_seqlens.numel():
         raise LengthsError(
             f"{len(given.values)} lengths were handed over for a cu_seqlens of {cu_seqlens.numel()} boundaries, "
@@ -79,7 +89,7 @@ def announce(*candidates: Iterable[int]) -> None:
     """
     call = current_call()
     if call is not None:
-        call.buffers[_ANNOUNCED] = (*call.buffers.get(_ANNOUNCED, ()), *map(Lengths, candidates))
+        call.buffers[_ANNOUNCED] = (*call.buffers.get(_ANNOUNCED, ()), *map(lengths_from, candidates))
 
 
 def known_lengths(cu_seqlens: torch.Tensor, tokens: int | None = None) -> Lengths | None:
@@ -115,7 +125,7 @@ def lengths_in(sequence_lengths: torch.Tensor) -> Lengths:
     """The lengths that a tensor holds as such, one per sequence, read once in an encoder call."""
     call = current_call()
     found: Lengths | None = call.recall(_OF_LENGTHS, (sequence_lengths,)) if call is not None else None
-    return found if found is not None else _kept(_OF_LENGTHS, sequence_lengths, Lengths(_read(sequence_lengths)))
+    return found if found is not None else _kept(_OF_LENGTHS, sequence_lengths, lengths_from(_read(sequence_lengths)))
 
 
 def _kept(kind: str, tensor: torch.Tensor, lengths: Lengths) -> Lengths:
@@ -131,4 +141,4 @@ def _read(tensor: torch.Tensor) -> list[int]:
 
 
 def _differences(boundaries: list[int]) -> Lengths:
-    return Lengths(end - begin for begin, end in pairwise(boundaries))
+    return lengths_from(end - begin for begin, end in pairwise(boundaries))

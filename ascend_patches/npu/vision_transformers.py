@@ -29,7 +29,7 @@ _GRIDS = ("grid_thw", "grid_thws", "image_grid_thw", "grid_hw", "spatial_shapes"
 """What forwards call the grids that they are given."""
 _LENGTHS = ("feature_lens", "aftercnn_lens", "audio_lens", "audio_token_len")
 """What functions call the lengths of recordings, before and after their convolutions."""
-_LARGEST_SIDE = ("largest side",)
+_OF_CALL = ("grids",)
 _HOST = torch.device("cpu")
 _ON_HOST = "boundaries on the host"
 
@@ -91,8 +91,8 @@ def largest_side_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs:
     It is the largest side of the grids that the call was announced with.
     """
     call = current_call()
-    side = call.buffers.get(_LARGEST_SIDE) if call is not None else None
-    return wrapped(*args, **kwargs) if side is None else wrapped(side)
+    grids: Grids | None = call.buffers.get(_OF_CALL) if call is not None else None
+    return wrapped(*args, **kwargs) if grids is None else wrapped(max(max(grid[-2:]) for grid in grids))
 
 
 def windows_known(wrapped: Wrapped, instance: Any, args: Arguments, kwargs: Keywords) -> Any:
@@ -188,7 +188,7 @@ def _announced(
     with encoder_call() as call:
         if grids:
             announce(lengths_of(grids))
-            call.buffers[_LARGEST_SIDE] = max(max(grid[-2:]) for grid in grids)
+            call.buffers[_OF_CALL] = grids
         return wrapped(*args, **kwargs)
 
 

@@ -44,29 +44,12 @@ def _op_serves() -> bool:
 # vllm-ascend
 
 
-def forward_oot_0_13(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    return _forward(self, x, cos, sin, _in_one_op_0_13, rotary_mul.device_interleaves)
-
-
-def forward_oot(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    return _forward(self, x, cos, sin, _in_one_op, rotary_mul.device_interleaves)
-
-
-def forward_oot_0_30(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    return _forward(self, x, cos, sin, _in_one_op, _profile_interleaves)
-
-
 def _profile_interleaves() -> bool:
     # Where the release's own layer looks it up.
     from vllm_ascend.ops import rotary_embedding as release
 
     capability = release.HardwareCapability.FUSED_ROTARY_MUL_INTERLEAVE
     return bool(release.get_current_hardware_profile().supports(capability))
-
-
-for _function in (forward_oot_of_vllm, forward_oot_of_vllm_0_13, forward_oot_0_13, forward_oot):
-    stands_for(_function, rotary_mul.Rotation(rotary_mul.device_interleaves))
-stands_for(forward_oot_0_30, rotary_mul.Rotation(_profile_interleaves))
 
 
 class _Bound(NamedTuple):
@@ -92,25 +75,22 @@ _MOST_BOUND = 8
 InOneOp = Callable[[Any, torch.Tensor, Tables, Form], torch.Tensor]
 
 
-def _forward(
-    layer: Any,
-    x: torch.Tensor,
-    cos: torch.Tensor,
-    sin: torch.Tensor,
-    in_one_op: InOneOp,
-    interleaves: Callable[[], bool],
-) -> torch.Tensor:
-    if torch.compiler.is_compiling() or not CALLS.open:
-        form = _form_taken(layer, x, cos, interleaves)
-        if form is None:
-            return in_plain_torch(layer, x, cos, sin)
-        return in_one_op(layer, x, tables_in(None, cos, sin, form), form)
-    call = CALLS.open[-1]
-    place = (id(cos), id(sin), x.shape, x.dtype, layer.is_neox_style, layer.enable_fp32_compute)
-    bound: _Bound | None = call.turns.get(place)
-    if bound is not None and bound.stream == stream_of(x.device) and not being_captured():
-        return bound.turn(x)
-    return _forward_in(call, place, layer, x, cos, sin, in_one_op, interleaves)
+def _forward_oot(in_one_op: InOneOp, interleaves: Callable[[], bool]) -> Callable[..., torch.Tensor]:
+    def forward_oot(self: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_compiling() or not CALLS.open:
+            form = _form_taken(self, x, cos, interleaves)
+            if form is None:
+                return in_plain_torch(self, x, cos, sin)
+            return in_one_op(self, x, tables_in(None, cos, sin, form), form)
+        call = CALLS.open[-1]
+        place = (id(cos), id(sin), x.shape, x.dtype, self.is_neox_style, self.enable_fp32_compute)
+        bound: _Bound | None = call.turns.get(place)
+        if bound is not None and bound.stream == stream_of(x.device) and not being_captured():
+            return bound.turn(x)
+        return _forward_in(call, place, self, x, cos, sin, in_one_op, interleaves)
+
+    stands_for(forward_oot, rotary_mul.Rotation(interleaves))
+    return forward_oot
 
 
 def _forward_in(
@@ -139,8 +119,9 @@ def _forward_in(
     call.bound[kind] = _Known(form, latest.in_vain)
     if len(call.turns) == _MOST_BOUND:
         call.turns.clear()
-    call.turns[place] = _Bound((cos, sin), stream, rotary_mul.turn_of(tables, form, x.shape, x.dtype))
-    return in_one_op(layer, x, tables, form)
+    turn = rotary_mul.turn_of(tables, form, x.shape, x.dtype)
+    call.turns[place] = _Bound((cos, sin), stream, turn)
+    return turn(x)
 
 
 def _form_taken(layer: Any, x: torch.Tensor, cos: torch.Tensor, interleaves: Callable[[], bool]) -> Form | None:
@@ -181,3 +162,10 @@ def _require_room(x: torch.Tensor, cos: torch.Tensor) -> None:
             f"rotary embedding: cos and sin of shape {list(cos.shape)} turn {2 * cos.shape[-1]} channels, but the "
             f"heads of {list(x.shape)} have {x.shape[-1]}: rotary_dim must not exceed head_dim. See the model's config."
         )
+
+
+forward_oot_0_13 = _forward_oot(_in_one_op_0_13, rotary_mul.device_interleaves)
+forward_oot = _forward_oot(_in_one_op, rotary_mul.device_interleaves)
+forward_oot_0_30 = _forward_oot(_in_one_op, _profile_interleaves)
+for _function in (forward_oot_of_vllm, forward_oot_of_vllm_0_13):
+    stands_for(_function, rotary_mul.Rotation(rotary_mul.device_interleaves))
