@@ -6,7 +6,6 @@ tail stays zero, and every other layer costs one copy where padding would alloca
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,13 +16,9 @@ from ascend_patches.npu.encoder_call import EncoderCall, current_call
 class Buffer:
     """Memory [batch, tokens, heads, padded size] as an op takes it, and the part of it that holds heads of a size."""
 
-    def __init__(self, whole: torch.Tensor, size: int) -> None:
+    def __init__(self, whole: torch.Tensor, heads: torch.Tensor) -> None:
         self.packed = whole.flatten(0, 1)
-        self._whole, self._size = whole, size
-
-    @cached_property
-    def heads(self) -> torch.Tensor:
-        return self._whole[..., : self._size]
+        self.heads = heads
 
 
 class Memory:
@@ -31,7 +26,8 @@ class Memory:
 
     def __init__(self, call: EncoderCall | None, device: torch.device) -> None:
         # A gradient would need what the next layer overwrites.
-        self.buffers: dict[tuple[Any, ...], Any] = {} if call is None or torch.is_grad_enabled() else call.buffers
+        self.lasts = call is not None and not torch.is_grad_enabled()
+        self.buffers: dict[tuple[Any, ...], Any] = call.buffers if call is not None and self.lasts else {}
         self.stream = stream_of(device)
 
 
@@ -51,7 +47,9 @@ def padding(name: str, tensor: torch.Tensor, padded_size: int, memory: Memory) -
         buffer.heads.copy_(tensor)
         return buffer
     size: int = tensor.shape[3]
-    buffer = memory.buffers[key] = Buffer(torch.constant_pad_nd(tensor, (0, padded_size - size)), size)
+    whole = torch.constant_pad_nd(tensor, (0, padded_size - size))
+    # Without a call no layer writes into it again.
+    buffer = memory.buffers[key] = Buffer(whole, whole[..., :size] if memory.lasts else tensor)
     return buffer
 
 
@@ -60,8 +58,8 @@ def output_buffer(name: str, like: torch.Tensor, padded_size: int, memory: Memor
     key = (name, like.shape, padded_size, like.dtype, like.device, memory.stream)
     buffer: Buffer | None = memory.buffers.get(key)
     if buffer is None:
-        buffer = Buffer(like.new_empty((*like.shape[:3], padded_size)), like.shape[3])
-        memory.buffers[key] = buffer
+        whole = like.new_empty((*like.shape[:3], padded_size))
+        buffer = memory.buffers[key] = Buffer(whole, whole[..., : like.shape[3]])
     return buffer
 
 
