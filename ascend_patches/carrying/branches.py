@@ -11,6 +11,8 @@ from ascend_patches.carrying.inventory import FunctionNode, parsed
 from ascend_patches.carrying.statement_text import assigned, read, read_dotted, statement
 
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+_AGAIN = (ast.For, ast.AsyncFor, ast.While, *FunctionNode, ast.ClassDef)
+_MANAGED = (ast.With, ast.AsyncWith)
 
 
 class _Place(NamedTuple):
@@ -21,10 +23,11 @@ class _Place(NamedTuple):
     at: int
 
 
-def never_together(text: str, some: Collection[str], others: Collection[str]) -> bool:
+def never_together(text: str, some: Collection[str], others: Collection[str], in_loops: bool = False) -> bool:
     """Whether no call of a function runs one of some simple statements and one of others: they are on other branches.
 
-    ``text`` is the function. A loop may come back to the other branch: nothing of what was set may be read there.
+    ``text`` is the function. A loop may come back to the other branch, and a function in it is called again: what is
+    apart only within one of these counts where ``in_loops`` is given.
     """
     whole = parsed(text)
     if whole is None or any(_builds_on_itself(code) for code in (*some, *others)):
@@ -34,7 +37,7 @@ def never_together(text: str, some: Collection[str], others: Collection[str]) ->
         return False  # one is the head of a block, or none at all
     found = [[path for path, code in listed if code in wanted] for wanted in (some, others)]
     pairs = [(one, other) for one, other in product(*found) if one != other]
-    return bool(pairs) and all(_are_apart(one, other) for one, other in pairs)
+    return bool(pairs) and all(_are_apart(one, other, in_loops) for one, other in pairs)
 
 
 def _builds_on_itself(code: str) -> bool:
@@ -55,22 +58,26 @@ def _statements(node: ast.AST, path: tuple[_Place, ...]) -> Iterator[tuple[tuple
                 yield here, ast.unparse(each)
 
 
-def _are_apart(one: tuple[_Place, ...], other: tuple[_Place, ...]) -> bool:
+def _are_apart(one: tuple[_Place, ...], other: tuple[_Place, ...], in_loops: bool) -> bool:
     at = next(index for index, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs)
+    if not in_loops and any(isinstance(place.parent, _AGAIN) for place in one[1 : at + 1]):
+        return False
     if one[at].block != other[at].block:
         return isinstance(one[at].parent, ast.If)
     earlier = min(one, other, key=lambda path: path[at].at)
-    return _is_left(earlier[at + 1 :])
+    return not in_loops and _is_left(earlier[at + 1 :])
 
 
 def _is_left(path: tuple[_Place, ...]) -> bool:
     """Whether a function is left at the end of a block on the way to a statement in it."""
     if any(isinstance(place.parent, (*FunctionNode, ast.ClassDef, ast.Try)) for place in path):
         return False
+    # A context manager may keep what is raised in it to itself.
+    ends = (ast.Return,) if any(isinstance(place.parent, _MANAGED) for place in path) else (ast.Return, ast.Raise)
     blocks: list[list[ast.stmt]] = [
         getattr(place.parent, place.block) for place in path if isinstance(place.parent, ast.If)
     ]
-    return any(isinstance(block[-1], (ast.Return, ast.Raise)) and not _may_be_left_before(block) for block in blocks)
+    return any(isinstance(block[-1], ends) and not _may_be_left_before(block) for block in blocks)
 
 
 def _may_be_left_before(block: list[ast.stmt]) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from ascend_patches.carrying import merging, reaching, repeating
 from ascend_patches.carrying.branches import never_together
 from ascend_patches.carrying.merging import Merged, Unit
-from ascend_patches.carrying.statement_text import assigned, bare, read, read_dotted, statement
-from ascend_patches.carrying.usage import dotted
+from ascend_patches.carrying.statement_text import assigned, bare, called, form_of, read, read_dotted, statement
 
 TRIVIAL = ("pass", "return", "continue", "break", "else:", "try:", "(docstring)")
-_LOOP = re.compile(r"((?:async )?for .+?) in ")
+_LOOP = re.compile(r"((?:async )?for .+?) in (.*?:)( else)?$", re.DOTALL)
+_GOING_OVER = ("_", "list", "tuple", "sorted", "iter")
 Blocks = Counter[tuple[str, tuple[str, ...]]]
 
 
@@ -68,7 +68,7 @@ def _other_blocks(
     """Statements that the change puts into, or takes out of, a block that the release enters on another condition."""
     upstream = merging.placed(base, theirs), merging.placed(theirs, base)
     here = merging.placed(ours, merged), merging.placed(merged, ours)
-    if _replaced_in_a_loop(upstream, here):
+    if _replaced_in_a_loop(upstream, here, merged):
         return []
     found = []
     for there, ours_of_it in zip(upstream, here, strict=True):
@@ -78,22 +78,40 @@ def _other_blocks(
     return found
 
 
-def _replaced_in_a_loop(upstream: tuple[Blocks, Blocks], here: tuple[Blocks, Blocks]) -> bool:
-    """Whether statements only take the place of others, in blocks that differ in nothing but what a loop goes over.
+def _replaced_in_a_loop(upstream: tuple[Blocks, Blocks], here: tuple[Blocks, Blocks], row: Sequence[Unit]) -> bool:
+    """Whether statements only take the place of others of their form, in blocks that differ in a loop's head alone.
 
-    What is replaced ran for all that the release's loop goes over.
+    What is replaced ran for all that the release's loop goes over. That is made of the same names and numbers as
+    upstream's, or the statements read nothing that a loop sets.
     """
-    loose = [[_loosened(each) for each in pair] for pair in (upstream, here)]
-    put, taken = (Counter(blocks for _, blocks in each.elements()) for each in here)
+    codes = {code for pair in here for code, _ in pair}
+    varying = {
+        name
+        for code, blocks in merging.in_blocks(row)
+        if any(map(_LOOP.match, (code, *blocks)))
+        for name in assigned(code)
+    }
+    free = not any(varying & (read(code) | read_dotted(code)) for code in codes)
+    loose = [[_loosened(each, free) for each in pair] for pair in (upstream, here)]
+    put, taken = (Counter((form_of(code), blocks) for code, blocks in each.elements()) for each in here)
     return loose[0] == loose[1] and put == taken
 
 
-def _loosened(placed: Blocks) -> Blocks:
+def _loosened(placed: Blocks, free: bool) -> Blocks:
     found: Blocks = Counter()
     for (code, blocks), count in placed.items():
-        heads = (_LOOP.match(head) for head in blocks)
-        found[code, tuple(loop[1] if loop else head for loop, head in zip(heads, blocks, strict=True))] += count
+        heads = [(head, _LOOP.match(head)) for head in blocks]
+        found[code, tuple(f"{loop[1]} {free or _made_of(loop[2])}" if loop else head for head, loop in heads)] += count
     return found
+
+
+def _made_of(text: str) -> list[str]:
+    """The names and the constants of an expression, in their order, without what is called to go over them."""
+    found = []
+    for node in ast.walk(tree) if (tree := statement(f"for _ in {text}")) is not None else ():
+        if isinstance(node, (ast.Name, ast.Constant)):
+            found.append((node.lineno, node.col_offset, ast.unparse(node)))
+    return [name for *_, name in sorted(found) if name not in _GOING_OVER]
 
 
 def _there_already(
@@ -113,16 +131,26 @@ def _there_already(
         if code.endswith(TRIVIAL) or code.startswith(TRIVIAL):
             continue
         if own[code]:
-            if not (never_together(text, [code], [code]) or repeating.sets_the_same_again(code, merged)):
+            if not (never_together(text, [code], [code]) or repeating.sets_the_same_again(code, theirs, merged)):
                 found.append(f"the release has `{short(code)}` there already")
             continue
         for name in assigned(code):
             places = [code] if there[code] else [each for each in blended if name in assigned(each)]
             rivals = [each for each in own if name in assigned(each)]
-            if rivals and not never_together(text, places, rivals):
+            if rivals and not _are_apart(name, (base, theirs, ours), text, places, rivals):
                 found.append(f"the release sets {name} in code of its own, and the change sets it as well")
                 break
     return found
+
+
+def _are_apart(
+    name: str, rows: tuple[Sequence[Unit], ...], text: str, places: Sequence[str], rivals: Sequence[str]
+) -> bool:
+    """Whether two sides set a name on branches of their own, as they did before, or where nothing else sees it."""
+    counts = {sum(name in assigned(unit.code) for unit in row) for row in rows}
+    if "." in name and 0 in counts:
+        return False  # an attribute that both sides newly have, each for a purpose of its own, outlives the call
+    return never_together(text, places, rivals, in_loops=len(counts) == 1)
 
 
 def _other_values(
@@ -141,15 +169,10 @@ def _other_values(
         before = Counter(bare(unit.code) for unit in base if name in assigned(unit.code))
         now = Counter(bare(unit.code) for unit in ours if name in assigned(unit.code))
         readers = [code for code in inserted if name in read(code) | read_dotted(code)]
-        others = [code for code in readers if not (kept[code] and _is_copy(name, code, theirs, merged))]
+        others = [code for code in readers if not (kept[code] and repeating.is_copy(name, code, theirs, merged))]
         if before != now and others and not reaching.set_alike(name, readers, theirs, merged):
             found.append(f"the change reads {name}, which the release computes in another way")
     return found
-
-
-def _is_copy(name: str, code: str, theirs: Sequence[Unit], merged: Sequence[Unit]) -> bool:
-    """Whether a statement reads a name as its other occurrence does, on both sides."""
-    return all(repeating.reads_the_same_again(name, code, row) for row in (theirs, merged))
 
 
 def _other_order(
@@ -158,7 +181,8 @@ def _other_order(
     """Local names that a statement reads, and that are set before it on its own side and not before it in the merge.
 
     What upstream itself no longer sets before the same statement is upstream's own doing. A parameter has a value
-    before every statement: whether that is the one that upstream's statement reads is asked where values are.
+    before every statement: it is the release's own where the release has the statement in the form that upstream
+    changes, or in another form of the call before which upstream no longer sets it.
     """
     found = []
     old, new = _rows_by_statement(base), _rows_by_statement(theirs)
@@ -169,33 +193,37 @@ def _other_order(
             at = next((index for index, each in enumerate(side) if each.key == unit.key), None)
             if at is not None:
                 dropped = old.get(unit.key, set()) - new.get(unit.key, old.get(unit.key, set()))
-                dropped |= parameters & (rows[at] if side is theirs else _dropped_before_call(unit, base, theirs))
-                for name in sorted((read(unit.code) & rows[at]) - before - dropped):
+                if side is theirs:
+                    excused = _read_in_its_old_form(unit, base, theirs, ours)
+                    excused |= {each for each in parameters if repeating.is_copy(each, bare(unit.code), theirs, merged)}
+                else:
+                    excused = _dropped_before_call(unit, base, theirs)
+                for name in sorted((read(unit.code) & rows[at]) - before - dropped - (parameters & excused)):
                     found.append(f"`{short(unit.code)}` reads {name}, which the merge does not set before")
                 break
     return found
 
 
+def _read_in_its_old_form(unit: Unit, base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit]) -> set[str]:
+    """The names that a statement read before upstream changed it, as the release still does."""
+    old = (_codes(base) - _codes(theirs)) & _codes(ours)
+    return {name for code in old if form_of(code) == form_of(unit.code) for name in read(code)}
+
+
 def _dropped_before_call(unit: Unit, base: Sequence[Unit], theirs: Sequence[Unit]) -> set[str]:
-    """The names that upstream no longer sets before its own form of a call, which the release makes with others."""
-    name = _called(unit.code)
+    """The names that upstream's form of a call reads, and no longer sets before it; the release has another form."""
+    name = called(unit.code)
     found = [
-        [names for each, names in zip(row, _set_before(row), strict=True) if name and _called(each.code) == name]
+        [(each, names) for each, names in zip(row, _set_before(row), strict=True) if name and called(each.code) == name]
         for row in (base, theirs)
     ]
     if len(found[0]) != len(found[1]):
         return set()
-    return {name for before, after in zip(*found, strict=True) for name in before - after}
-
-
-def _called(code: str) -> str:
-    """What a statement calls and what it sets from that, without the arguments; empty where it is no call alone."""
-    tree = statement(code)
-    node = tree.body[0] if isinstance(tree, ast.Module) and tree.body else None
-    value = getattr(node, "value", None) if isinstance(node, (ast.Assign, ast.Expr, ast.Return)) else None
-    if not isinstance(value, ast.Call) or not dotted(value.func):
-        return ""
-    return f"{sorted(assigned(code))} {dotted(value.func)}"
+    return {
+        name
+        for (old, before), (new, after) in zip(*found, strict=True)
+        for name in (before - after) & read(old.code) & read(new.code)
+    }
 
 
 def _rows_by_statement(row: Sequence[Unit]) -> dict[tuple[int, str], set[str]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
-from ascend_patches.carrying import merging, reaching
+from ascend_patches.carrying import altering, merging, reaching
 from ascend_patches.carrying.merging import Unit
 from ascend_patches.carrying.statement_text import bare, statement
 from ascend_patches.carrying.usage import dotted
@@ -14,20 +14,34 @@ from ascend_patches.carrying.usage import dotted
 _OTHER_BLOCK = ("else: ", "finally: ")
 
 
-def sets_the_same_again(code: str, row: Sequence[Unit]) -> bool:
-    """Whether a statement sets a constant that is set already: in one block, with nothing between that sets another."""
+def sets_the_same_again(code: str, theirs: Sequence[Unit], row: Sequence[Unit]) -> bool:
+    """Whether a statement sets a constant that is set already: in one block, with nothing between that sets another.
+
+    What upstream runs between as well is no reason to set it again; what only the release runs there may be one.
+    """
     target = _set_to_a_constant(code)
     places = _places(code, row)
     if not target or len(places) < 2:
         return False
-    return all(_keeps(target, row[first : second + 1]) for first, second in pairwise(places))
+    known = {unit.code for unit in theirs}
+    return all(_keeps(target, row[first : second + 1], row, known) for first, second in pairwise(places))
 
 
-def reads_the_same_again(name: str, code: str, row: Sequence[Unit]) -> bool:
-    """Whether nothing sets a name between the occurrences of a statement."""
-    places = _places(code, row)
-    between = row[places[0] + 1 : places[-1]] if len(places) > 1 else ()
-    return len(places) > 1 and not any(_may_set(name, unit) for unit in between)
+def is_copy(name: str, code: str, theirs: Sequence[Unit], merged: Sequence[Unit]) -> bool:
+    """Whether a statement reads a name as its other occurrence does, on both sides.
+
+    What the release alone may have altered of it before the one and not before the other counts against it.
+    """
+    upstream, here = (reaching.sources(name, code, row) for row in (theirs, merged))
+    for found in (upstream, here):
+        if len(found) < 2 or not found[0].chain or any(each.chain != found[0].chain for each in found):
+            return False
+    known, own = (_not_of_all([{*each.altered} for each in found]) for found in (upstream, here))
+    return own <= {*known, code}
+
+
+def _not_of_all(found: Sequence[set[str]]) -> set[str]:
+    return {each for side in found for each in side if any(each not in other for other in found)}
 
 
 def _places(code: str, row: Sequence[Unit]) -> list[int]:
@@ -43,33 +57,23 @@ def _set_to_a_constant(code: str) -> str:
     return dotted(node.targets[0])
 
 
-def _keeps(target: str, row: Sequence[Unit]) -> bool:
-    """Whether the last statement of a row runs after the first, and finds a name or an attribute as that has set it."""
-    depth = row[0].depth
-    if any(unit.depth < depth or (unit.depth == depth and unit.code.startswith(_OTHER_BLOCK)) for unit in row[1:]):
+def _keeps(target: str, between: Sequence[Unit], row: Sequence[Unit], known: Collection[str]) -> bool:
+    """Whether the last statement of a stretch runs after the first, and finds a name or an attribute as that set it."""
+    depth = between[0].depth
+    inner = between[1:-1]
+    if any(unit.depth < depth or (unit.depth == depth and unit.code.startswith(_OTHER_BLOCK)) for unit in between[1:]):
         return False
-    owner = target.partition(".")[0]
-    return not any(_may_set(target, unit) or ("." in target and _hands_out(owner, unit)) for unit in row[1:-1])
+    if any(_may_set(target, unit) for unit in inner):
+        return False
+    if reaching.is_shared(target, row):
+        return not any(altering.calls_something(unit.code) for unit in inner)
+    own = [unit for unit in inner if unit.code not in known]
+    is_attribute = "." in target
+    return not is_attribute or not (
+        any(altering.alters(target, unit.code) for unit in inner)
+        or any(altering.calls_something(unit.code) for unit in own)
+    )
 
 
 def _may_set(name: str, unit: Unit) -> bool:
     return unit.code == merging.BY_LINES or reaching.sets(name, unit.code)
-
-
-def _hands_out(owner: str, unit: Unit) -> bool:
-    """Whether a statement gives an object to code that may set what it has: it calls it, or calls with it."""
-    tree = statement(unit.code)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)] if tree is not None else []
-    names = (node for call in calls for node in ast.walk(call) if isinstance(node, ast.Name))
-    return tree is None or any(node.id == owner and _is_given(node, calls) for node in names)
-
-
-def _is_given(name: ast.Name, calls: Sequence[ast.Call]) -> bool:
-    """Whether a call gets an object itself, or is of a method of it; an attribute of it that is read does not count."""
-    for call in calls:
-        given = [*call.args, *(keyword.value for keyword in call.keywords)]
-        if name in given or (isinstance(call.func, ast.Attribute) and name in list(ast.walk(call.func))):
-            return True
-        if any(isinstance(each, (ast.Starred, ast.Lambda)) and name in list(ast.walk(each)) for each in given):
-            return True
-    return False
