@@ -13,6 +13,7 @@ _AT_CREATION = (
     *("_generate_next_value_", "__instancecheck__", "__slots__", "__get_pydantic_core_schema__"),
 )
 _OF_METACLASSES = ("__new__", "__init__", "__call__")
+_WRITTEN = ("__init__", "__repr__", "__eq__", "__hash__", "__match_args__", "__lt__", "__le__", "__gt__", "__ge__")
 _CLOSED = ("NamedTuple", "Struct", "BaseModel")
 _PLAIN_STATEMENTS = (*FunctionNode, ast.ClassDef, ast.Pass, ast.Assign, ast.AnnAssign)
 
@@ -24,6 +25,11 @@ def runs_when_made(code: Code, module: str, scope: str, name: str) -> str:
     place = code.class_at(module, scope)
     if place is not None and name in _OF_METACLASSES and _is_metaclass(code, place):
         return f"{name} of a metaclass runs when a class is made, and the classes are"
+    if place is not None and _is_dataclass(place):
+        if name in _WRITTEN and name not in code.members(place):
+            return f"{name} is one that the dataclass decorator wrote when the class was made"
+        if name == "__post_init__" and all(name not in code.members(each) for each in code.lineage(place)[0]):
+            return f"{name} is called by a constructor that was written for a class without one"
     return ""
 
 
@@ -74,6 +80,10 @@ def makes_more_than_a_class(code: Code, module: str, node: ast.ClassDef) -> str:
     ):
         return "what its class line is given runs when it is made"
     return ""
+
+
+def _is_dataclass(place: ClassPlace) -> bool:
+    return any("dataclass" in ast.unparse(each) for each in place.node.decorator_list)
 
 
 def _is_metaclass(code: Code, place: ClassPlace) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from ascend_patches.carrying import call_fit, merging, new_modules, overriding, users_fit
+from ascend_patches.carrying import call_fit, field_doubts, merging, new_modules, overriding, users_fit
 from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory, parsed
 from ascend_patches.carrying.merge_doubts import TRIVIAL, short
 from ascend_patches.carrying.merging import Unit
@@ -48,6 +48,8 @@ def doubt(result: Result, sides: dict[int, Sides], release: Code, carried: Code,
             _for_other_versions(definition, pair, release)
         if upstream is not None and definition.kind in ("function", "attribute"):
             _uncovered(definition, release, upstream)
+        if definition.is_field:
+            definition.doubts += _seen_fields(definition, release, upstream)
         if upstream is not None:
             definition.doubts += other_meanings(definition, pair, release, upstream, touched)
         if definition.verdict == "added" and definition.kind in ("function", "class"):
@@ -158,6 +160,12 @@ def _uncovered(definition: Definition, release: Code, upstream: Code) -> None:
             definition.doubts.append(
                 f"{each.target} has a {name} of its own, which it had not where the change was made"
             )
+
+
+def _seen_fields(definition: Definition, release: Code, upstream: Code | None) -> Iterator[str]:
+    place = release.class_at(definition.module, definition.scope)
+    if place is not None:
+        yield from field_doubts.doubts(definition.path.rpartition(".")[2], place, release, upstream)
 
 
 def _dropped_attributes(definition: Definition, pair: Sides, carried: Code) -> None:

@@ -117,6 +117,8 @@ def _words(definition: Definition) -> set[str]:
             names.add(each.id)
         elif isinstance(each, ast.Attribute):
             names.add(each.attr)
+        elif isinstance(each, ast.keyword):
+            names.add(each.arg or "")
         else:
             names.add(str(getattr(each, "name", "")))
     return names

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
+import gc
 import sys
 from collections.abc import Iterator, Mapping
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from ascend_patches.declaring.carried import Carried
@@ -26,7 +27,7 @@ FIELDS = "__dataclass_fields__"
 _ANNOTATIONS = "__annotations__"
 _OF_INSTANCES: Any = vars(dataclasses)["_FIELD"]
 _OF_CONSTRUCTORS: Any = vars(dataclasses)["_FIELD_INITVAR"]
-_WRITTEN = ("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__match_args__")
+_WRITTEN = ("__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__", "__match_args__")
 """What the decorator makes of the fields."""
 
 
@@ -57,9 +58,14 @@ def make(rewrite: Carried, found: Found, made: Mapping[Target, Any]) -> dict[str
     body = _body(rewrite, made)
     new = {name: body[_ANNOTATIONS][name] for name in _listed(rewrite.value)}
     written = _written(owner, found.value, new, body)
+    as_it_was = _written(owner, found.value, {}, {})
     names: dict[str, Any] = {
-        name: vars(written)[name] for name in _WRITTEN if _is_written(vars(owner).get(name, ABSENT), name)
+        name: vars(written)[name] for name in _WRITTEN if _is_written(vars(owner).get(name, ABSENT), name, as_it_was)
     }
+    bare = [name for name in new if name not in vars(written)]
+    there = _instances(owner) if bare else 0
+    if there:
+        raise TargetError(f"{rewrite.target}: {there} instances were made before, which would have no {bare[0]}")
     names[FIELDS] = {**found.value, **{name: vars(written)[FIELDS][name] for name in new}}
     names[_ANNOTATIONS] = {**vars(owner).get(_ANNOTATIONS, {}), **new}
     return names | {name: vars(written)[name] for name in new if name in vars(written)}
@@ -109,21 +115,50 @@ def _unfit(owner: type, fields: Mapping[str, Any]) -> str:
         return "it is a dataclass that is frozen, has slots, or has no constructor of its fields"
     if any(each._field_type is _OF_CONSTRUCTORS for each in fields.values()):
         return "its constructor takes more than its fields"
-    heirs: list[type] = type.__subclasses__(owner)
-    heir = next((each for each in heirs if FIELDS in vars(each)), None)
+    heir: type | None = next((each for each in _heirs(owner) if FIELDS in vars(each)), None)
     if heir is not None:
         return f"{heir.__qualname__} inherits its fields, and was made of the old ones"
-    return "" if _is_written(vars(owner).get("__init__", ABSENT), "__init__") else "it has a constructor of its own"
+    made = _is_written(vars(owner).get("__init__", ABSENT), "__init__", _written(owner, fields, {}, {}))
+    return "" if made else "it has a constructor of its own"
 
 
-def _is_written(value: Any, name: str) -> bool:
-    """Whether the decorator made a member of a class; what a class says itself it leaves alone."""
+def _heirs(owner: type) -> Iterator[type]:
+    """The classes that inherit from one, directly or not."""
+    each: type
+    for each in type.__subclasses__(owner):
+        yield each
+        yield from _heirs(each)
+
+
+def _instances(owner: type) -> int:
+    """How many instances of a class there are; a search through all objects, for what has no value in the class."""
+    objects: list[object] = gc.get_objects()
+    return sum(1 for each in objects if owner in type(each).__mro__)
+
+
+def _is_written(value: Any, name: str, like: type) -> bool:
+    """Whether the decorator made a member of a class; what a class says itself, or was given since, it leaves alone.
+
+    ``like`` is a class that the decorator has just written the same members for.
+    """
+    there = vars(like).get(name, ABSENT)
     if name == "__match_args__":
-        return isinstance(value, tuple)
+        return isinstance(value, tuple) and value == there
+    mine, its = (_function_in(each, name) for each in (value, there))
+    if not isinstance(mine, FunctionType) or not isinstance(its, FunctionType):
+        return False
+    codes = mine.__code__, its.__code__
+    return codes[0].co_filename == codes[1].co_filename and _shape(codes[0]) == _shape(codes[1])
+
+
+def _function_in(value: Any, name: str) -> Any:
     inner: Any = function_of(value)
-    while hasattr(inner, "__wrapped__"):
-        inner = inner.__wrapped__
-    return isinstance(inner, FunctionType) and inner.__code__.co_filename == "<string>"
+    # The decorator keeps this one from calling itself.
+    return getattr(inner, "__wrapped__", inner) if name == "__repr__" else inner
+
+
+def _shape(code: CodeType) -> tuple[Any, ...]:
+    return code.co_code, code.co_names, code.co_varnames, code.co_freevars
 
 
 def _written(owner: type, fields: Mapping[str, Any], new: Mapping[str, Any], body: Mapping[str, Any]) -> type:
@@ -138,7 +173,7 @@ def _written(owner: type, fields: Mapping[str, Any], new: Mapping[str, Any], bod
         namespace["__post_init__"] = owner.__post_init__
     asked = {
         name: getattr(parameters, name)
-        for name in ("init", "repr", "eq", "order", "match_args", "kw_only")
+        for name in ("init", "repr", "eq", "order", "unsafe_hash", "match_args", "kw_only")
         if hasattr(parameters, name)
     }
     return dataclasses.dataclass(**asked)(type(owner.__name__, (), namespace))
