@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from ascend_patches.carrying import call_fit, field_doubts, merging, new_modules, overriding, users_fit
+from ascend_patches.carrying.branches import never_together
 from ascend_patches.carrying.inventory import FunctionNode, Inventory, Item, inventory, parsed
 from ascend_patches.carrying.merge_doubts import TRIVIAL, short
 from ascend_patches.carrying.merging import Unit
@@ -16,6 +17,7 @@ from ascend_patches.carrying.other_meanings import other_meanings
 from ascend_patches.carrying.release_code import Code
 from ascend_patches.carrying.results import Definition, Result
 from ascend_patches.carrying.sides import Sides
+from ascend_patches.carrying.statement_text import bare
 from ascend_patches.carrying.usage import usage
 from ascend_patches.carrying.using import readers
 
@@ -98,18 +100,18 @@ def _elsewhere_already(definition: Definition, pair: Sides) -> None:
     telling = [code for code in inserted if len(code) >= _TELLING and not code.startswith(TRIVIAL)]
     if telling and all(more[code] and not own[code] for code in telling):
         holders = [row for code in telling for row in _newly_holding(code, pair)]
-        if holders and all(_are_twins(ours, row) for row in holders):
+        if holders and all(_are_twins(ours, row) and _run_apart(pair, item) for item, row in holders):
             return  # the same job in another form: what it has says nothing about this one
         definition.doubts.append(f"the release has `{short(telling[0])}` in another function of the file already")
 
 
-def _newly_holding(code: str, pair: Sides) -> Iterator[tuple[Unit, ...]]:
+def _newly_holding(code: str, pair: Sides) -> Iterator[tuple[Item, tuple[Unit, ...]]]:
     """The functions of the release's file that have a statement which they had not where the change was made."""
     for path, items in pair.there.items.items():
         before = [_count(code, each, pair.before) for each in pair.before.items.get(path, [])]
         for item in items:
             if isinstance(item.node, FunctionNode) and _count(code, item, pair.there) > sum(before):
-                yield merging.units(item.node, pair.there.lines)
+                yield item, merging.units(item.node, pair.there.lines)
 
 
 def _count(code: str, item: Item, text: Inventory) -> int:
@@ -121,6 +123,25 @@ def _count(code: str, item: Item, text: Inventory) -> int:
 def _are_twins(one: Sequence[Unit], other: Sequence[Unit]) -> bool:
     mine, theirs = ([unit.code for unit in row] for row in (one, other))
     return SequenceMatcher(None, mine, theirs, autojunk=False).ratio() >= _TWINS
+
+
+def _run_apart(pair: Sides, twin: Item) -> bool:
+    """Whether neither of two functions runs the other, and none of the file runs one after the other."""
+    mine, its = pair.new.name, twin.name
+    for items in pair.there.items.values():
+        for item in items:
+            row = merging.units(item.node, pair.there.lines) if isinstance(item.node, FunctionNode) else ()
+            one, other = ({bare(unit.code) for unit in row[1:] if _names(name, unit.code)} for name in (mine, its))
+            if (item is twin and one) or (item.path == pair.new.path and other):
+                return False
+            text = merging.text_of(row)
+            if one and other and not any(never_together(text, one, other, in_loops=each) for each in (True, False)):
+                return False
+    return mine != its
+
+
+def _names(name: str, code: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", code) is not None
 
 
 def _for_other_versions(definition: Definition, pair: Sides, release: Code) -> None:

@@ -18,11 +18,12 @@ class Merged(NamedTuple):
     already: bool = False
 
 
-def merged(old: Item, new: Item, release: Item, theirs_text: str, ours_text: str) -> Merged:
+def merged(old: Item, new: Item, release: Item, texts: tuple[str, str], in_order: bool) -> Merged:
     """What becomes of a dictionary of which a change and the release each altered entries.
 
-    The texts are those of the statements. What a change takes out of one is left to a person: nothing shows what the
-    release's own entries are for.
+    The texts are those of the change's statement and of the release's; ``in_order`` says whether something goes over
+    the entries, so that it matters which comes first. What a change takes out of one is left to a person: nothing shows
+    what the release's own entries are for.
     """
     base, theirs, ours = (entries(each.node) for each in (old, new, release))
     if base is None or theirs is None or ours is None:
@@ -38,7 +39,9 @@ def merged(old: Item, new: Item, release: Item, theirs_text: str, ours_text: str
         return Merged("", f"the release has the entry {other!r} otherwise, or not at all")
     if not alike(old, release):
         return Merged("", "the release has another value, and hardly an entry of the one that the change was made to")
-    text = _put_in(ours_text, theirs_text, changed)
+    if in_order and not _keep_their_order([*before], [*after], [*here]):
+        return Merged("", "something goes over the entries, and the order of the release's and the change's is open")
+    text = _put_in(texts[1], texts[0], changed)
     node = parsed(text)
     made = entries(node) if node is not None else None
     wanted = {**here, **{key: after[key] for key in changed}}
@@ -67,23 +70,50 @@ def alike(one: Item, other: Item) -> bool:
     return bool(shared) and len(same) > _MOSTLY * len(shared)
 
 
+def is_most_of(one: Item, other: Item) -> bool:
+    """Whether a dictionary has most of another's entries: a key or two may be shared by different ones."""
+    mine, theirs = entries(one.node) or {}, entries(other.node) or {}
+    same = [key for key in mine.keys() & theirs.keys() if ast.dump(mine[key]) == ast.dump(theirs[key])]
+    return len(same) > _MOSTLY * len(mine)
+
+
+def _keep_their_order(before: list[str], after: list[str], here: list[str]) -> bool:
+    """Whether nothing depends on which of two entries comes first where the sides do not say it alike.
+
+    Of an entry of the change and one of the release's own nothing says it: they may both be found in one text.
+    """
+    common = [key for key in after if key in here]
+    if common != [key for key in here if key in after]:
+        return False
+    added, own = ([key for key in side if key not in before] for side in (after, here))
+    return not any(one in other or other in one for one in added for other in own)
+
+
 def _put_in(ours: str, theirs: str, keys: list[str]) -> str:
-    """The text of one dictionary with entries of another's text."""
+    """The text of one dictionary with entries of another's text, each before those that follow it there."""
     for key in keys:
-        pieces = _places(theirs)
-        here = _places(ours)
+        pieces, here = _places(theirs), _places(ours)
         if key not in pieces or not here:
             return ""
         entry = theirs[slice(*pieces[key])]
+        order = [*pieces]
+        following = next((each for each in order[order.index(key) + 1 :] if each in here), "")
         if key in here:
             first, last = here[key]
             ours = f"{ours[:first]}{entry}{ours[last:]}"
+        elif following:
+            first, _ = here[following]
+            ours = f"{ours[:first]}{entry},{_margin(ours, first) or ' '}{ours[first:]}"
         else:
             first, last = max(here.values())
-            margin = ours[ours.rfind("\n", 0, first) + 1 : first]
-            between = f",\n{margin}" if "\n" in ours and not margin.strip() else ", "
-            ours = f"{ours[:last]}{between}{entry}{ours[last:]}"
+            ours = f"{ours[:last]},{_margin(ours, first) or ' '}{entry}{ours[last:]}"
     return ours
+
+
+def _margin(text: str, place: int) -> str:
+    """The line break and the indentation before an entry that has a line of its own; empty where it has none."""
+    start = text.rfind("\n", 0, place)
+    return text[start:place] if start >= 0 and not text[start:place].strip() else ""
 
 
 def _places(text: str) -> dict[str, tuple[int, int]]:

@@ -77,7 +77,7 @@ def mapping_like(code: Code, item: Item, place: str, upstream: Code | None) -> t
         there = module.inventory.one(item.path) if module is not None else None
         if there is None or there.kind != "attribute" or item.path in _named(upstream.text(path) or ""):
             continue
-        if mappings.alike(item, there):
+        if mappings.alike(item, there) and mappings.is_most_of(item, there):
             good.append((path, there))
     return good[0] if len(good) == 1 else None
 

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from ascend_patches.carrying import captures, fields, mappings
+from ascend_patches.carrying import captures, containers, fields, mappings
 from ascend_patches.carrying.change import module_of
 from ascend_patches.carrying.inventory import Item
 from ascend_patches.carrying.release_code import Code
@@ -91,7 +91,10 @@ class Values:
     def _changed(self, definition: Definition, old: Item, release: Item, sides: Sides) -> bool:
         """Whether another value can take the place of the release's; the verdict says why not."""
         if release.code != old.code:
-            found = mappings.merged(old, sides.new, release, sides.after.source(sides.new), sides.there.source(release))
+            module = self.code.module_at(sides.place)
+            in_order = module is not None and containers.is_gone_over(self.code, module, release.name)
+            texts = sides.after.source(sides.new), sides.there.source(release)
+            found = mappings.merged(old, sides.new, release, texts, in_order)
             if not found.text:
                 definition.refuse("already there" if found.already else "conflict", found.reason)
                 return False
@@ -119,6 +122,12 @@ class Values:
         reason = captures.read(self.code, module, path)
         if reason or sides.new.scope:
             return reason
+        change = containers.filled(self.code, module, path)
+        if change:
+            return f"what it holds is changed while the release runs, and goes with it: `{change[:80]}`"
+        asker = containers.asked_for_by_name(self.code, module, path)
+        if asker:
+            return f"{asker} asks for {path} by its name"
         for file in self.code.with_word(path):
             other = self.code.module_at(file)
             if other is None or file == sides.place:

@@ -161,3 +161,100 @@ def test_a_module_that_is_named_in_a_text_has_to_be_there(tmp_path: Path, text: 
         tmp_path, release, {NAMES: BASE}, {NAMES: edited(BASE, ("KNOWN.get(name)", f"KNOWN.get('{text}')"))}
     )
     assert result.verdict == verdict
+
+
+WORDS = ("def look", 'WORDS = ("fourth", "first_moe", "mid")\n\n\n    def look')
+GOES_OVER = (
+    "return KNOWN.get(name)",
+    "return next((value for key, value in KNOWN.items() if key in name), None)",
+)
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        ('        "first_moe": ["d"],\n        "first"', ["first_moe", "first", "second", "third"]),
+        ('        "second": {"x": 1},\n        "mid": 1,\n        "second"', None),
+    ],
+)
+def test_an_entry_comes_before_those_that_follow_it_upstream(
+    tmp_path: Path, new: str, expected: list[str] | None
+) -> None:
+    base = edited(BASE, WORDS, GOES_OVER)
+    release = edited(base, OWN) if expected else edited(base, ('        "first": ["a", "b"],\n', ""))
+    changed = (
+        edited(base, ('        "first"', new))
+        if expected
+        else edited(base, ('        "second"', '        "mid": 1,\n        "second"'))
+    )
+    result = carried(tmp_path, {NAMES: release}, {NAMES: base}, {NAMES: changed})
+    value: dict[str, dict[str, object]] = {}
+    exec(only(result).text, value)
+    assert (result.verdict, list(value["KNOWN"])) == ("carried", expected or ["mid", "second"])
+
+
+@pytest.mark.parametrize(
+    ("change", "own"),
+    [
+        (NEW, ("\n    }\n", '\n        "four": ["c"]\n    }\n')),
+        (
+            ('        "second"', '        "mid": 1,\n        "second"'),
+            (
+                '        "first": ["a", "b"],\n        "second": {"x": 1},\n',
+                '        "second": {"x": 1},\n        "first": ["a", "b"],\n',
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize(("goes_over", "said"), [(True, "the order"), (False, "carried: merged")])
+def test_which_entry_comes_first_is_not_guessed_where_something_goes_over_them(
+    tmp_path: Path, change: tuple[str, str], own: tuple[str, str], goes_over: bool, said: str
+) -> None:
+    base = edited(BASE, WORDS, *([GOES_OVER] if goes_over else []))
+    result = carried(tmp_path, {NAMES: edited(base, own)}, {NAMES: base}, {NAMES: edited(base, change)})
+    each = only(result)
+    assert said in f"{result.verdict}: {each.verdict} {each.reason}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "KNOWN[key] = value",
+        "KNOWN.update(value)",
+        "KNOWN['second'][key] = value",
+        "KNOWN['first'].append(value)",
+        "KNOWN.get(key).append(value)",
+        "del KNOWN[key]",
+        "return KNOWN.pop(key)",
+    ],
+)
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_dictionary_that_the_release_fills_while_it_runs_is_not_exchanged(
+    tmp_path: Path, change: str, elsewhere: bool
+) -> None:
+    base = edited(BASE, WORDS)
+    text = f"def register(key, value):\n    {change.replace('KNOWN', 'names.KNOWN') if elsewhere else change}\n"
+    release = {
+        NAMES: edited(base, OWN)
+        + ("" if elsewhere else "\n\n" + "".join(f"    {line}\n" for line in text.splitlines()))
+    }
+    more = {"vllm_ascend/user.py": f"from vllm_ascend import names\n\n\n{text}"} if elsewhere else {}
+    result = carried(tmp_path, {**release, **more}, {NAMES: base}, {NAMES: edited(base, NEW)})
+    assert "changed while the release runs" in only(result).reason
+
+
+def test_a_dictionary_that_is_taken_by_its_name_in_a_text_is_not_exchanged(tmp_path: Path) -> None:
+    base = edited(BASE, WORDS)
+    user = "import vllm_ascend.names as names\nTABLE = getattr(names, 'KNOWN')\n"
+    result = carried(
+        tmp_path,
+        {NAMES: edited(base, OWN), "vllm_ascend/user.py": user},
+        {NAMES: base},
+        {NAMES: edited(base, NEW)},
+    )
+    assert "vllm_ascend.user asks for KNOWN by its name" in only(result).reason
+
+
+def test_a_dictionary_that_shares_one_entry_of_two_is_another_one(tmp_path: Path) -> None:
+    text = 'WORD = "fourth"\nKNOWN = {"first": ["a", "b"], "one": 1, "two": 2}\n'
+    assert moved(tmp_path, {OLD_PLACE: text}) == "not carried vllm_ascend.names:KNOWN"

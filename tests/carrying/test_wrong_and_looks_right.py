@@ -326,3 +326,53 @@ def test_a_fix_in_another_form_of_the_same_function_is_not_the_fix_of_this_one(
     release = {**RELEASE, RUNNER: f"{BEFORE}\n{other}"}
     result = carried(tmp_path, release, {RUNNER: BEFORE}, {RUNNER: fixed})
     assert result.verdict == verdict
+
+
+TWIN = """
+        def again(self, tokens):
+            count = len(tokens)
+            total = helpers.add(count, tokens.pop())
+            self.plan(total)
+            return total
+"""
+APART = """
+        def one(self, x):
+            if x:
+                return self.step(x)
+            return self.again(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("twin", "verdict"),
+    [
+        (TWIN, "carried"),
+        (TWIN.replace("self.plan(total)", "self.plan(self.step(tokens))"), "review"),
+        (
+            f"{TWIN}\n        def both(self, tokens):\n            self.step(tokens)\n            self.again(tokens)\n",
+            "review",
+        ),
+        (
+            f"{TWIN}\n        def both(self, tokens):\n            return self.step(tokens), self.again(tokens)\n",
+            "review",
+        ),
+        (
+            TWIN + APART,
+            "carried",
+        ),
+        (f"\n\n    class Child(Runner):\n{TWIN.replace('again', 'step')}", "review"),
+    ],
+)
+def test_a_twin_that_runs_together_with_a_function_has_its_fix_for_both(
+    tmp_path: Path, twin: str, verdict: str
+) -> None:
+    fixed = BEFORE.replace("helpers.add(count, 1)", "helpers.add(count, tokens.pop())")
+    result = carried(tmp_path, {**RELEASE, RUNNER: f"{BEFORE}{twin}"}, {RUNNER: BEFORE}, {RUNNER: fixed})
+    assert result.verdict == verdict, result.doubts
+
+
+def test_a_function_that_has_its_fix_from_the_twin_that_it_calls_is_doubted(tmp_path: Path) -> None:
+    fixed = BEFORE.replace("helpers.add(count, 1)", "helpers.add(count, tokens.pop())")
+    release = BEFORE.replace("self.plan(total)", "self.plan(self.again(tokens))") + TWIN
+    result = carried(tmp_path, {**RELEASE, RUNNER: release}, {RUNNER: BEFORE}, {RUNNER: fixed})
+    assert result.verdict == "review"
