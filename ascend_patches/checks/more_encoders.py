@@ -216,7 +216,8 @@ def _of_phi4(model: Any, pixels: torch.Tensor, grids: Grids) -> Any:
     of_model = importlib.import_module(f"{_MODELS}.phi4siglip").Phi4ForCausalLMV
     shapes = torch.tensor(_one_of(grids))
     tiles = pixels.split(shapes.prod(-1).tolist())
-    mask = torch.nn.utils.rnn.pad_sequence([tile.new_ones(len(tile)) for tile in tiles], batch_first=True)
+    ones = [tile.new_ones(len(tile), dtype=torch.int32) for tile in tiles]
+    mask = torch.nn.utils.rnn.pad_sequence(ones, batch_first=True)
     padded = torch.nn.utils.rnn.pad_sequence(list(tiles), batch_first=True)
     packed, shapes, boundaries, longest = of_model._packed_from_padded(None, padded, mask, shapes)
     return model(

@@ -18,6 +18,8 @@ from ascend_patches.checks.encoder import PATCH, Encoder, Grids, configured, giv
 _COLOURS = 3
 _BINS = 16
 _FRAMES_IN_ONE = 2
+_LONGEST = 512
+"""Positions of recordings, each of which is two frames."""
 
 
 def _in_colour(config: Any) -> tuple[int, ...]:
@@ -120,7 +122,7 @@ def _ultravox(module: Any, layers: int) -> Any:
         encoder_layers=layers,
         encoder_ffn_dim=96,
         num_mel_bins=_BINS,
-        max_source_positions=64,
+        max_source_positions=_LONGEST,
     )
     whole = SimpleNamespace(
         audio_config=audio, text_config=SimpleNamespace(hidden_size=48), stack_factor=2, num_projector_layers=layers
@@ -166,7 +168,7 @@ def _fun_audio_chat(module: Any, layers: int) -> Any:
         encoder_layers=layers,
         encoder_ffn_dim=96,
         num_mel_bins=_BINS,
-        max_source_positions=64,
+        max_source_positions=_LONGEST,
         scale_embedding=False,
         n_window=8,
         dropout=0.0,
@@ -184,7 +186,7 @@ def _omni_audio(module: Any, layers: int) -> Any:
         encoder_layers=layers,
         encoder_ffn_dim=96,
         num_mel_bins=_BINS,
-        max_source_positions=64,
+        max_source_positions=_LONGEST,
         n_window=8,
         n_window_infer=32,
         downsample_hidden_size=8,

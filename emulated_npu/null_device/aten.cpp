@@ -384,8 +384,11 @@ Tensor cat(const at::ITensorListRef& tensors, int64_t dimension) {
   return empty(sizes, type);
 }
 
-Tensor constant_pad(const Tensor& self, IntArrayRef pads, const Scalar&) {
+Tensor constant_pad(const Tensor& self, IntArrayRef pads, const Scalar& value) {
   launched();
+  if (computed(self)) {
+    return from_host(at::constant_pad_nd(on_host(self), pads, value));
+  }
   at::DimVector sizes(self.sizes());
   for (size_t at = 0; 2 * at < pads.size(); ++at) {
     sizes[sizes.size() - 1 - at] += pads[2 * at] + pads[2 * at + 1];
@@ -421,32 +424,34 @@ Tensor index(const Tensor& self, const c10::List<std::optional<Tensor>>& indices
   at::DimVector sizes;
   int64_t axis = 0;
   for (const std::optional<Tensor>& each : indices) {
+    int64_t axes = 1;
     if (each && each->defined()) {
       values = values && computed(*each);
-      masked = masked || is_mask(*each);
-      sizes = places.empty() ? at::DimVector(each->sizes()) : at::infer_size_dimvector(sizes, each->sizes());
-      places.push_back(axis);
-    }
-    ++axis;
-  }
-  if (masked) {
-    // How many there are only the values of the mask tell.
-    for (const std::optional<Tensor>& each : indices) {
-      if (each && each->defined() && is_mask(*each)) {
+      at::DimVector found(each->sizes());
+      if (is_mask(*each)) {
+        // How many there are only the values of the mask tell.
         refuse_unknown(*each);
+        masked = true;
+        axes = each->dim();
+        found = {at::count_nonzero(on_host(*each)).item<int64_t>()};
+      }
+      sizes = places.empty() ? found : at::infer_size_dimvector(sizes, found);
+      for (int64_t more = 0; more < axes; ++more) {
+        places.push_back(axis + more);
       }
     }
+    axis += axes;
+  }
+  if (masked) {
     waited();
   }
   launched();
-  if (values || masked) {
+  if (values) {
     c10::List<std::optional<Tensor>> hosts;
     for (const std::optional<Tensor>& each : indices) {
       hosts.push_back(each && each->defined() ? std::optional<Tensor>(on_host(*each)) : each);
     }
-    auto result = from_host(at::index(on_host(self), hosts));
-    set_known(result, values);
-    return result;
+    return from_host(at::index(on_host(self), hosts));
   }
   const bool together = places.back() - places.front() + 1 == int64_t(places.size());
   at::DimVector result;

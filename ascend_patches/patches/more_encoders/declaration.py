@@ -85,6 +85,11 @@ _MUSE_GLIMMER = (
     _advice("vllm.model_executor.models.muse_glimmer:MuseGlimmerVisionEncoder.forward", _CALL),
     _prepared("vllm.model_executor.models.muse_glimmer:MuseGlimmerVisionEncoder._get_sparse_permutation", _ORDER),
 )
+_PIXTRAL = (
+    _advice("vllm.model_executor.models.pixtral:VisionTransformer.forward", _CALL),
+    _advice("vllm.model_executor.models.pixtral:PixtralHFVisionModel.forward", _CALL),
+)
+_LLAVA_ONEVISION_2 = (_advice("vllm.model_executor.models.llava_onevision2:LlavaOnevision2VisionTower.forward", _CALL),)
 _ULTRAVOX = (
     _advice("vllm.model_executor.models.ultravox:UltravoxWhisperEncoder.forward", _CALL),
     _advice("vllm.model_executor.models.ultravox:UltravoxTransformerProjector.forward", _CALL),
@@ -233,23 +238,12 @@ ROWS = (
         ),
         ("vllm.models.muse_spark.common.vision:NaViTEncoder.forward",),
     ),
-    # These bring lengths of their own, which vllm-ascend leaves on the host and vLLM moves to the device.
-    Row(
-        "Pixtral",
-        "0.29",
-        (
-            _advice("vllm.model_executor.models.pixtral:VisionTransformer.forward", _CALL),
-            _advice("vllm.model_executor.models.pixtral:PixtralHFVisionModel.forward", _CALL),
-            _MOVED,
-        ),
-        where=_ALONE,
-    ),
-    Row(
-        "LLaVA-OneVision-2",
-        "0.25",
-        (_advice("vllm.model_executor.models.llava_onevision2:LlavaOnevision2VisionTower.forward", _CALL), _MOVED),
-        where=_ALONE,
-    ),
+    # These bring lengths of their own, which vllm-ascend leaves on the host and vLLM moves to the device. Their layers
+    # share the rest in a call.
+    Row("Pixtral", "0.29", (*_PIXTRAL, _MOVED), where=_ALONE),
+    Row("Pixtral", "0.29", _PIXTRAL, where=_WITH_VLLM_ASCEND),
+    Row("LLaVA-OneVision-2", "0.25", (*_LLAVA_ONEVISION_2, _MOVED), where=_ALONE),
+    Row("LLaVA-OneVision-2", "0.25", _LLAVA_ONEVISION_2, where=_WITH_VLLM_ASCEND),
     Row("MuseGlimmer", "0.28", (*_MUSE_GLIMMER, _MOVED), where=_ALONE),
     Row("MuseGlimmer", "0.28", _MUSE_GLIMMER, where=_WITH_VLLM_ASCEND),
     Row("Ultravox", "0.28", (*_ULTRAVOX, _MOVED), _ULTRAVOX_READS, where=_ALONE),
