@@ -45,6 +45,14 @@ def alters(name: str, code: str) -> bool:
 
 
 @lru_cache(maxsize=65536)
+def sets_an_item(name: str, code: str) -> bool:
+    """Whether a statement sets an item of what a name or an attribute holds."""
+    tree = _tree(code)
+    places = _set_inside(tree) if tree is not None and "[" in code else ()
+    return any(isinstance(place, ast.Subscript) and ast.unparse(place.value) == name for place in places)
+
+
+@lru_cache(maxsize=65536)
 def calls_something(code: str) -> bool:
     """Whether a statement runs code elsewhere that may do anything."""
     tree = _tree(code)

@@ -7,14 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from ascend_patches.carrying import merging, reaching, repeating
+from ascend_patches.carrying import altering, merging, reaching, repeating
 from ascend_patches.carrying.branches import never_together
 from ascend_patches.carrying.merging import Merged, Unit
 from ascend_patches.carrying.statement_text import assigned, bare, called, form_of, read, read_dotted, statement
 
 TRIVIAL = ("pass", "return", "continue", "break", "else:", "try:", "(docstring)")
 _LOOP = re.compile(r"((?:async )?for .+?) in (.*?:)( else)?$", re.DOTALL)
-_GOING_OVER = ("_", "list", "tuple", "sorted", "iter")
+_GOING_OVER = ("_", "list", "tuple", "sorted", "iter", "keys")
 Blocks = Counter[tuple[str, tuple[str, ...]]]
 
 
@@ -34,6 +34,7 @@ def merge_doubts(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Un
     row = merging.units_of(merged.text) if merged.by_lines else merged.units
     doubts += _there_already(base, theirs, ours, row)
     doubts += _other_values(base, theirs, ours, row)
+    doubts += _other_condition(base, theirs, ours)
     doubts += _other_order(base, theirs, ours, row)
     return list(dict.fromkeys(doubts))
 
@@ -109,8 +110,9 @@ def _made_of(text: str) -> list[str]:
     """The names and the constants of an expression, in their order, without what is called to go over them."""
     found = []
     for node in ast.walk(tree) if (tree := statement(f"for _ in {text}")) is not None else ():
-        if isinstance(node, (ast.Name, ast.Constant)):
-            found.append((node.lineno, node.col_offset, ast.unparse(node)))
+        if isinstance(node, (ast.Name, ast.Constant, ast.Attribute)):
+            shown = node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)
+            found.append((node.end_lineno, node.end_col_offset, shown))
     return [name for *_, name in sorted(found) if name not in _GOING_OVER]
 
 
@@ -136,7 +138,7 @@ def _there_already(
             continue
         for name in assigned(code):
             places = [code] if there[code] else [each for each in blended if name in assigned(each)]
-            rivals = [each for each in own if name in assigned(each)]
+            rivals = [each for each in own if reaching.sets(name, each)]
             if rivals and not _are_apart(name, (base, theirs, ours), text, places, rivals):
                 found.append(f"the release sets {name} in code of its own, and the change sets it as well")
                 break
@@ -166,13 +168,33 @@ def _other_values(
     kept = _codes(base) & _codes(ours)
     found = []
     for name in sorted(used - before_it):
-        before = Counter(bare(unit.code) for unit in base if name in assigned(unit.code))
-        now = Counter(bare(unit.code) for unit in ours if name in assigned(unit.code))
+        before, now = (Counter(bare(unit.code) for unit in row if _changes(name, unit)) for row in (base, ours))
         readers = [code for code in inserted if name in read(code) | read_dotted(code)]
         others = [code for code in readers if not (kept[code] and repeating.is_copy(name, code, theirs, merged))]
         if before != now and others and not reaching.set_alike(name, readers, theirs, merged):
             found.append(f"the change reads {name}, which the release computes in another way")
     return found
+
+
+def _changes(name: str, unit: Unit) -> bool:
+    """Whether a statement sets a name, or an item of what it holds."""
+    return reaching.sets(name, unit.code) or altering.sets_an_item(name, unit.code)
+
+
+def _other_condition(base: Sequence[Unit], theirs: Sequence[Unit], ours: Sequence[Unit]) -> list[str]:
+    """Statements that the change makes a copy of, and that the release runs on another condition than upstream."""
+    blocks: list[dict[str, Counter[tuple[str, ...]]]] = []
+    for row in (base, ours):
+        found: dict[str, Counter[tuple[str, ...]]] = {}
+        for code, around in merging.in_blocks(row):
+            found.setdefault(bare(code), Counter())[around] += 1
+        blocks.append(found)
+    copies = (code for code in _codes(theirs) - _codes(base) if all(code in found for found in blocks))
+    return [
+        f"the change repeats `{short(code)}`, which the release runs on another condition"
+        for code in copies
+        if not code.startswith(TRIVIAL) and blocks[0][code] != blocks[1][code] and called(code)
+    ]
 
 
 def _other_order(

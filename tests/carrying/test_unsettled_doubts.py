@@ -544,3 +544,49 @@ def test_what_takes_the_place_of_something_else_in_a_loop_is_doubted(
 ) -> None:
     found = doubts(body, change, own)
     assert "in another block" in found
+
+
+SHORT = """
+    out = made(x)
+    go(x)
+    end(x)
+    return x
+"""
+
+
+@pytest.mark.parametrize("own", ["out[0] = 1\ngo(x)", "out += 1\ngo(x)", "del out\ngo(x)", "import out\ngo(x)"])
+def test_what_the_release_makes_of_a_value_before_it_is_read_is_doubted(own: str) -> None:
+    assert "the change reads out" in doubts(SHORT, ("end(x)", "use(out)\nend(x)"), ("go(x)", own))
+
+
+def test_a_name_that_the_release_imports_from_elsewhere_is_doubted() -> None:
+    body = SHORT.replace("out = made(x)", "from a import out")
+    own = ("from a import out", "from b import out")
+    assert "the change reads out" in doubts(body, ("end(x)", "use(out)\nend(x)"), own)
+
+
+def test_what_the_release_takes_away_after_the_change_sets_it_is_doubted() -> None:
+    found = doubts(SHORT, ("go(x)", "go(x)\nself.cache = x"), ("end(x)", "end(x)\ndel self.cache"))
+    assert "the release sets self.cache" in found
+
+
+def test_a_copy_of_what_the_release_runs_on_a_condition_is_doubted() -> None:
+    body = """
+        if x:
+            size = 1
+            return x
+        keep(x, config)
+        return x
+    """
+    own = ("keep(x, config)", "if config:\n    keep(x, config)")
+    assert "runs on another condition" in doubts(body, ("size = 1", "size = 1\nkeep(x, config)"), own)
+
+
+def test_a_loop_over_another_number_is_another_loop() -> None:
+    body = """
+        for i in range(x.size):
+            use(i)
+        return x
+    """
+    found = doubts(body, ("use(i)", "use(i, config[i])"), ("range(x.size)", "range(x.length)"))
+    assert "in another block" in found
