@@ -161,7 +161,7 @@ def _other_values(
     """Local names, and attributes, that the change reads and that the release computes in another way.
 
     Where the same statement of the same block sets a name right before all that newly reads it, no other counts; nor
-    where what reads it is the copy of a statement that both sides keep.
+    where what reads it is the copy of a statement that both sides keep. What that statement reads counts like the name.
     """
     inserted, deleted = _codes(theirs) - _codes(base), _codes(base) - _codes(theirs)
     used, before_it = ({name for code in row for name in read(code) | read_dotted(code)} for row in (inserted, deleted))
@@ -171,7 +171,12 @@ def _other_values(
         before, now = (Counter(bare(unit.code) for unit in row if _changes(name, unit)) for row in (base, ours))
         readers = [code for code in inserted if name in read(code) | read_dotted(code)]
         others = [code for code in readers if not (kept[code] and repeating.is_copy(name, code, theirs, merged))]
-        if before != now and others and not reaching.set_alike(name, readers, theirs, merged):
+        alike = (
+            reaching.set_alike(name, readers, theirs, merged)
+            if before != now
+            else not reaching.made_otherwise(name, readers, theirs, merged)
+        )
+        if others and not alike:
             found.append(f"the change reads {name}, which the release computes in another way")
     return found
 

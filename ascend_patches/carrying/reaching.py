@@ -40,6 +40,15 @@ def set_alike(name: str, readers: Sequence[str], theirs: Sequence[Unit], merged:
     return certain and rows[0] == rows[1]
 
 
+def made_otherwise(name: str, readers: Sequence[str], theirs: Sequence[Unit], merged: Sequence[Unit]) -> bool:
+    """Whether some statements certainly have a name from other values in one row than in another."""
+    for code in readers:
+        rows = [{each.chain for each in sources(name, code, row)} for row in (theirs, merged)]
+        if all(rows) and not {"", _FROM_OUTSIDE} & (rows[0] | rows[1]) and rows[0] != rows[1]:
+            return True
+    return False
+
+
 def last_set(name: str, code: str, row: Sequence[Unit]) -> list[str]:
     """The statements that set what another one reads, one for each time that it stands in a row.
 

@@ -590,3 +590,9 @@ def test_a_loop_over_another_number_is_another_loop() -> None:
     """
     found = doubts(body, ("use(i)", "use(i, config[i])"), ("range(x.size)", "range(x.length)"))
     assert "in another block" in found
+
+
+def test_a_value_that_is_made_of_another_one_on_the_release_is_doubted() -> None:
+    body = SHORT.replace("out = made(x)", "raw = made(x)\n    out = pad(raw)")
+    found = doubts(body, ("end(x)", "use(out)\nend(x)"), ("raw = made(x)", "raw = read(x)"))
+    assert "the change reads out" in found
