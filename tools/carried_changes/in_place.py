@@ -240,7 +240,18 @@ def _differs(before: dict[str, Any], after: dict[str, Any], key: str, homes: Col
         return False  # one of the release's own patches put it there, which some do at each import
     if isinstance(now, FunctionType) and hasattr(now, "_looked_at_by_ascend_patches"):
         return False  # by this the toolkit reads vLLM's configuration, with no patch on as well
+    if key not in before and _is_of_its_package(key, now):
+        return False  # a package has what was imported of it, by whatever code
     return before.get(key, _ABSENT) is not now and not key.endswith(("__dict__", "__weakref__"))
+
+
+def _is_of_its_package(key: str, value: object) -> bool:
+    """Whether a name of a package is its submodule, from the release's own folder."""
+    package, _, name = key.partition(":")
+    if not isinstance(value, ModuleType) or value.__name__ != f"{package}.{name}":
+        return False
+    folders = getattr(sys.modules.get(package), "__path__", ())
+    return any(str(value.__file__).startswith(os.path.join(each, "")) for each in folders)
 
 
 def _wrong_in_place(rewrite: Carried, lacking_before: Collection[str]) -> list[str]:
