@@ -27,6 +27,11 @@ FORWARDS = 3
 WARM = 4
 
 
+def keep_to_one_core() -> None:
+    """Keep this process, and the sides that it starts, on one core: on two, what else runs there is not the same."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def side_of(side: str, pair: Pair, store: Store, *, patched: bool, enable: Sequence[str] = ()) -> SideProcess:
     """A side's process, in which the release is seen and, patched, some patches more than those that are on."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("ASCEND_PATCHES", "VLLM"))}
