@@ -16,7 +16,7 @@ from typing import Any
 from ascend_patches.declaring.carried import Carried
 from ascend_patches.declaring.target import Target
 from ascend_patches.errors import TargetError
-from ascend_patches.replacing import carried_module, class_bases, class_fields
+from ascend_patches.replacing import carried_module, class_bases
 from ascend_patches.replacing.find import ABSENT, Found, find, owner_of
 from ascend_patches.upstream.fingerprints import parse
 
@@ -35,6 +35,9 @@ def find_carried(rewrite: Carried) -> Found:
     if rewrite.kind == "bases":
         return class_bases.find_class(rewrite)
     if rewrite.kind == "fields":
+        # Imported for a change that adds fields: dataclasses and copy bring much along.
+        from ascend_patches.replacing import class_fields
+
         return class_fields.find_fields(rewrite)
     module = sys.modules[rewrite.module]
     if rewrite.kind == "function":
@@ -58,6 +61,8 @@ def make(rewrite: Carried, found: Found, made: Mapping[Target, Any] = MappingPro
     if rewrite.kind == "bases":
         return class_bases.make(rewrite, found, made)
     if rewrite.kind == "fields":
+        from ascend_patches.replacing import class_fields
+
         return class_fields.make(rewrite, found, made)
     namespace = sys.modules[rewrite.home].__dict__
     if rewrite.kind == "alias":

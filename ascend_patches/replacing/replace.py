@@ -15,7 +15,7 @@ from ascend_patches.declaring.patch import Rewrite
 from ascend_patches.errors import TargetError
 from ascend_patches.replacing import nature
 from ascend_patches.replacing.class_bases import BasesSite
-from ascend_patches.replacing.class_fields import FieldsSite
+from ascend_patches.replacing.fields_site import FieldsSite
 from ascend_patches.replacing.find import ABSENT, Found, function_of
 from ascend_patches.replacing.sign import signature_difference
 from ascend_patches.replacing.site import Site

@@ -144,3 +144,12 @@ def test_two_threads_that_look_for_two_roots_at_once_are_both_answered_by_the_fi
         start=True,
     )
     assert result.json == ["Loader", "Loader"]
+
+
+def test_waking_imports_nothing_that_only_some_patches_need(package: World) -> None:
+    heavy = "'copy', 'dataclasses', 'einops', 'wrapt'"
+    code = (
+        "import sys, vllm.engine\n"
+        f"print(json.dumps(['ascend_patches.process.toolkit' in sys.modules, *({{{heavy}}} & set(sys.modules))]))"
+    )
+    assert package.python(code, start=True).json == [True]
