@@ -11,7 +11,7 @@ from releases import locking
 from releases.locking import NATIVE, Seen
 from releases.pairs import Pair
 
-from ascend_patches.deciding.lock import Lock
+from ascend_patches.deciding.lock import Entry, Lock, PatchLock
 from ascend_patches.declaring.gates import version_in
 from ascend_patches.declaring.patch import Exemption, Patch, Rewrite, Variant
 from ascend_patches.upstream.sources import Roots
@@ -115,6 +115,25 @@ def test_unknown_code_is_accepted_only_if_its_tests_pass_with_it_in_the_lock(
     ((command, was_in_the_lock),) = tested
     assert (command[-2:], was_in_the_lock) == (["-k", "vllm-0.16.0"], True)
     assert lock_file.read_text() == before
+
+
+def test_while_code_of_one_patch_is_tested_the_lock_has_all_other_patches(
+    code: dict[str, Roots], lock_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = seen(code, OLD, NEW)
+    other = Patch("other", "another one", patch().variants)
+    theirs = PatchLock({"only": (Entry({"m:f": "0"}, ("vllm 0.15.0",)),)}, ())
+    lock = Lock({"other": theirs})
+    lock_file.write_text(locking.written([old], lock, [other]))
+    found: list[bool] = []
+
+    def run(command: list[str], env: object) -> subprocess.CompletedProcess[str]:
+        found.append("other" in Lock.read(str(lock_file)).patches)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    locking.accept([new], Lock.read(str(lock_file)), [old, new], [other])
+    assert found == [True]
 
 
 def test_unknown_code_is_shown_beside_the_nearest_known(

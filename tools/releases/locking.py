@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch_environment import go_on_with_torch
+
 from ascend_patches.deciding import drift
 from ascend_patches.deciding.lock import ABSENT, SCHEMA, Entry, Lock, PatchLock
 from ascend_patches.declaring.patch import Patch
@@ -61,8 +63,11 @@ def main() -> int:
     parser.add_argument("--trust", action="store_true", help="enter what is unknown without running its tests")
     parser.add_argument("--patch", metavar="PATCH", help="only this patch")
     arguments = parser.parse_args()
+    if arguments.accept is not None:
+        go_on_with_torch()
     store = Store(default_root(), interpreter())
     patches = [patch for patch in PATCHES if arguments.patch in (None, patch.name)]
+    kept = [patch for patch in PATCHES if patch not in patches]
     try:
         code = {release(pair): sources(pair, store) for pair in PAIRS}
     except errors.ReleasesError as error:
@@ -76,12 +81,12 @@ def main() -> int:
     accepted: list[Seen] = []
     if arguments.accept is not None:
         names = set(arguments.accept) or {one.pair.name for one in unknown}
-        accepted = accept([one for one in unknown if one.pair.name in names], old, seen)
+        accepted = accept([one for one in unknown if one.pair.name in names], old, seen, kept)
         unknown = [one for one in unknown if one not in accepted]
     if arguments.trust:
         accepted, unknown = unknown, []
     known = [one for one in seen if not one.problems and one not in unknown]
-    text = written(known, old, kept=[patch for patch in PATCHES if patch not in patches])
+    text = written(known, old, kept)
     for one in broken:
         print(f"no such code: {one.title}: {'; '.join(one.problems)}")
     for one in unknown:
@@ -139,16 +144,17 @@ def entries(one: Seen, lock: Lock) -> tuple[Entry, ...]:
     return lock.native(one.patch.name) if one.variant == NATIVE else lock.entries(one.patch.name, one.variant)
 
 
-def accept(unknown: list[Seen], old: Lock, seen: list[Seen]) -> list[Seen]:
-    """Those whose tests pass with them in the lock. The lock is as it was while nothing passed."""
+def accept(unknown: list[Seen], old: Lock, seen: list[Seen], kept: Iterable[Patch] = ()) -> list[Seen]:
+    """Those whose tests pass with them, and ``kept`` patches as before, in the lock. It is left as it was."""
     accepted: list[Seen] = []
     before = LOCK_FILE.read_text(encoding="utf-8")
     known = [one for one in seen if not one.problems and is_known(one, old)]
     for pair in dict.fromkeys(one.pair for one in unknown):
         candidates = [one for one in unknown if one.pair == pair]
-        LOCK_FILE.write_text(written([*known, *accepted, *candidates], old), encoding="utf-8")
+        LOCK_FILE.write_text(written([*known, *accepted, *candidates], old, kept), encoding="utf-8")
         try:
-            command = [sys.executable, str(TOOLS / "test"), "upstream", "--", "-k", pair.name.replace("==", "-")]
+            command = [sys.executable, "-m", "pytest", str(TOOLS.parent / "tests" / "on_releases"), "-m", "upstream"]
+            command += ["--every-release", "-k", pair.name.replace("==", "-")]
             passed = subprocess.run(command, env={**os.environ, "CI": ""}).returncode == 0
         finally:
             LOCK_FILE.write_text(before, encoding="utf-8")
